@@ -1,0 +1,216 @@
+"""The asynchronous client (R-11)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from sessionfleet.errors import ValidationFailed
+from sessionfleet.fleet_events import FleetEvents
+from sessionfleet.publisher import CONNECTIONS, Publisher
+from sessionfleet.replies import Replies, Reply
+from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
+from sessionfleet.scope import to_end, to_start, unless_ended
+from sessionfleet.servers import Servers
+from sessionfleet.session_events import SessionEvents
+from sessionfleet.source import Source
+from sessionfleet.subscription import Subscription
+
+CALL_SECONDS = 30.0
+SUBMIT_SECONDS = 5.0
+ENTRY_ID = re.compile(r"\d+-\d+")
+
+
+class AsyncHandle:
+    """An operation that was sent. Keep it as long as its answer is wanted."""
+
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self._request = request
+        self._reply = reply
+
+    @property
+    def task_id(self) -> str:
+        """Celery's task id; what logs, Flower and stored answers call this operation."""
+        return self._request.task_id
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key it was sent with; None for reads and duties."""
+        return self._request.idempotency_key
+
+    def done(self) -> bool:
+        """Whether :meth:`result` returns at once."""
+        return self._reply.future.done()
+
+    async def result(self, timeout: float = CALL_SECONDS) -> Answer:
+        """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
+        asked again."""
+        waiter = asyncio.shield(asyncio.wrap_future(self._reply.future))
+        try:
+            async with asyncio.timeout(timeout):
+                stored = await waiter
+        except TimeoutError:
+            raise self._request.timed_out(timeout) from None
+        return answer_of(self._request, stored)
+
+
+class AsyncFleet:
+    """A fleet of session workers, seen from an asyncio program.
+
+    ``async with AsyncFleet.connect() as fleet: await fleet.call("session.get", session_id=...)``.
+    One object serves any number of tasks of ONE event loop. Nothing is connected before the first
+    call.
+    """
+
+    def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS) -> None:
+        self.servers = servers
+        self.submit_timeout = submit_timeout
+        self.publisher = Publisher(servers.broker_url, submit_timeout)
+        self.replies = Replies(servers.result_url)
+        self._threads: ThreadPoolExecutor | None = None
+        self._jobs: set[asyncio.Future[None]] = set()
+
+    @classmethod
+    def connect(cls, url: str | None = None, *, submit_timeout: float = SUBMIT_SECONDS, **servers: Any) -> Self:
+        """A client of the fleet at ``url``; see :meth:`Fleet.connect` for the arguments."""
+        return cls(Servers.find(url, **servers), submit_timeout)
+
+    async def call(
+        self,
+        name: str,
+        /,
+        timeout: float = CALL_SECONDS,
+        *,
+        deadline: float | None = None,
+        message_priority: str | None = None,
+        **arguments: Any,
+    ) -> Answer:
+        """Send an operation and wait for its answer; see :meth:`Fleet.call`."""
+        until = time.monotonic() + timeout
+        handle = await self.submit(name, deadline=deadline, message_priority=message_priority, **arguments)
+        return await handle.result(max(0.0, until - time.monotonic()))
+
+    async def submit(
+        self,
+        name: str,
+        /,
+        *,
+        deadline: float | None = None,
+        message_priority: str | None = None,
+        **arguments: Any,
+    ) -> AsyncHandle:
+        """Send an operation without waiting for its answer; see :meth:`Fleet.submit`."""
+        request = prepare(
+            self.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
+        )
+        until = time.monotonic() + self.submit_timeout
+        await self.ready()
+        reply = self.replies.expect(request.task_id)
+        await self._publish(request, until)
+        return AsyncHandle(request, reply)
+
+    async def send(
+        self,
+        name: str,
+        /,
+        *,
+        deadline: float | None = None,
+        message_priority: str | None = None,
+        **arguments: Any,
+    ) -> str:
+        """Send an operation whose answer nobody wants; see :meth:`Fleet.send`."""
+        request = prepare(
+            self.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
+        )
+        await self._publish(request, time.monotonic() + self.submit_timeout, ignore_result=True)
+        return request.task_id
+
+    async def iterate(self, name: str, /, timeout: float = CALL_SECONDS, **filters: Any) -> AsyncIterator[Answer]:
+        """All items of a paged read; see :meth:`Fleet.iterate`."""
+        page: dict[str, Any] | None = filters
+        while page is not None:
+            answer = await self.call(name, timeout, **page)
+            for item in answer["items"]:
+                yield item
+            page = next_page(page, answer)
+
+    @asynccontextmanager
+    async def session_scope(self, **arguments: Any) -> AsyncIterator[Answer]:
+        """A session for the length of a block; see :meth:`Fleet.session_scope`."""
+        document = await self.call("session.create", **arguments)
+        if step := to_start(document):
+            document = await self.call(step[0], **step[1])
+        try:
+            yield document
+        except BaseException as error:
+            with unless_ended(error):
+                name, more = to_end(document, error)
+                await self.call(name, **more)
+            raise
+        with unless_ended():
+            name, more = to_end(document)
+            await self.call(name, **more)
+
+    async def ready(self) -> None:
+        """Hear answers from now on; :class:`Unavailable` when that takes more than the part of
+        submit_timeout that sending can spare. The first call does it."""
+        await self.replies.start(self.submit_timeout - self.publisher.attempt_seconds)
+
+    def subscribe(
+        self,
+        session_id: str | None = None,
+        after_seq: int | None = None,
+        *,
+        after: str | None = None,
+        types: Collection[str] | None = None,
+        timeout: float | None = None,
+        ping: float | None = None,
+    ) -> Subscription:
+        """Follow events; see :meth:`Fleet.subscribe`. Use it with ``async with`` or ``async for``."""
+        source: Source
+        if session_id is not None:
+            if after is not None:
+                raise ValidationFailed.of("after", "is a Stream id of all sessions; one session goes by after_seq")
+            source = SessionEvents(self.servers, self.call, session_id, after_seq)
+        else:
+            if after_seq is not None:
+                raise ValidationFailed.of("after_seq", "counts within one session: give session_id too")
+            if after is not None and not ENTRY_ID.fullmatch(after):
+                raise ValidationFailed.of("after", "must be a Stream id like 1234-5")
+            source = FleetEvents(self.servers, after)
+        return Subscription(source, types=types, timeout=timeout, ping=ping)
+
+    async def _publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="sessionfleet-publish")
+        job = asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            lambda: self.publisher.publish(request, until=until, ignore_result=ignore_result),
+        )
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        await job
+
+    async def aclose(self) -> None:
+        """Close all connections and threads. Calls that still wait end in their time-out."""
+        await self.replies.close()
+        if self._jobs:  # each ends within submit_timeout, whatever the server does
+            await asyncio.wait(self._jobs)
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+        self.publisher.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

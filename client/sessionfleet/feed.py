@@ -1,0 +1,112 @@
+"""One pub/sub connection that either delivers or says that it is broken.
+
+A pub/sub socket can be dead without an error: the server was frozen, a firewall forgot it. So a
+quiet connection is asked for a sign of life, and whoever reads must fetch what it may have missed
+after every (re)connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import TracebackType
+from typing import Any, Self
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError
+
+LOST = (RedisError, OSError)
+"""What a broken, frozen or absent server looks like from here."""
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+QUIET_SECONDS = 5.0
+"""After this long without a byte the server is asked for one; without an answer in ANSWER_SECONDS
+the connection is given up: a half-open connection ends within 7 s."""
+
+
+def client(url: str) -> Redis:
+    """A connection pool with every timeout set and no retries of its own."""
+    redis: Redis = Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        client_name=f"sessionfleet-client-{os.getpid()}",
+    )
+    return redis
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks that talk to Redis and wait for their end.
+
+    A cancellation that meets one of redis-py's time-outs of zero is lost, so they are asked again.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        left = (await asyncio.wait(left, timeout=0.05))[1]
+
+
+class Feed:
+    """``async with Feed(redis, channel) as feed`` is subscribed when the block begins.
+
+    ``pattern=True`` subscribes to a pattern. Raises one of :data:`LOST` on entering and from
+    :meth:`get`; nothing is retried here.
+    """
+
+    def __init__(self, redis: Redis, channel: str, *, pattern: bool = False) -> None:
+        self._redis = redis
+        self._channel = channel
+        self._pattern = pattern
+        self._pubsub: PubSub = redis.pubsub()
+        self._asked = False
+
+    async def __aenter__(self) -> Self:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
+                if self._pattern:
+                    await self._pubsub.psubscribe(self._channel)
+                else:
+                    await self._pubsub.subscribe(self._channel)
+                while (await self._read(ANSWER_SECONDS) or {}).get("type") not in ("subscribe", "psubscribe"):
+                    pass
+        except BaseException:
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def get(self, timeout: float) -> tuple[str, bytes] | None:
+        """The next (channel, data), or None after ``timeout`` seconds without one."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        while True:
+            wait = ANSWER_SECONDS if self._asked else QUIET_SECONDS
+            left = until - loop.time()
+            found = await self._read(max(0.0, min(wait, left)))
+            if found is not None and found["type"] in ("message", "pmessage"):
+                return found["channel"].decode(), found["data"]
+            if found is None:
+                if left <= wait:
+                    return None
+                if self._asked:
+                    raise ConnectionError("the server gave no sign of life")
+                self._asked = True
+                await self._pubsub.ping()
+
+    async def _read(self, timeout: float) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = await self._pubsub.get_message(timeout=timeout)
+        if found is not None:
+            self._asked = False
+        return found

@@ -1,0 +1,248 @@
+"""The blocking client (R-11)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, AsyncFleet
+from sessionfleet.event_stream import EventStream
+from sessionfleet.loop_thread import LoopThread
+from sessionfleet.replies import Reply
+from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
+from sessionfleet.scope import to_end, to_start, unless_ended
+from sessionfleet.servers import Servers
+
+
+class Handle:
+    """An operation that was sent. Keep it as long as its answer is wanted."""
+
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self._request = request
+        self._reply = reply
+
+    @property
+    def task_id(self) -> str:
+        """Celery's task id; what logs, Flower and stored answers call this operation."""
+        return self._request.task_id
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key it was sent with; None for reads and duties."""
+        return self._request.idempotency_key
+
+    def done(self) -> bool:
+        """Whether :meth:`result` returns at once."""
+        return self._reply.future.done()
+
+    def result(self, timeout: float = CALL_SECONDS) -> Answer:
+        """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
+        asked again."""
+        try:
+            stored = self._reply.future.result(timeout)
+        except NotYet:
+            raise self._request.timed_out(timeout) from None
+        return answer_of(self._request, stored)
+
+
+class Fleet:
+    """A fleet of session workers, seen from a program with threads.
+
+    ``with Fleet.connect() as fleet: fleet.call("session.get", session_id=...)``. One object serves
+    any number of threads, with one reader for all their answers; make one per process and keep it.
+    After a fork the child's first call opens connections of its own. Nothing is connected before
+    the first call.
+    """
+
+    def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS) -> None:
+        self.servers = servers
+        self.submit_timeout = submit_timeout
+        self._open()
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._loop: LoopThread | None = None
+        self._remote = AsyncFleet(self.servers, self.submit_timeout)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | None = None,
+        *,
+        broker_url: str | None = None,
+        result_url: str | None = None,
+        cache_url: str | None = None,
+        channel_prefix: str | None = None,
+        submit_timeout: float = SUBMIT_SECONDS,
+    ) -> Self:
+        """A client of the fleet whose Redis is at ``url``.
+
+        ``url`` is what the fleet has as FLEET_REDIS_URL; the three databases follow from it. Each
+        can be given by itself. What is not given comes from FLEET_BROKER_URL, FLEET_RESULT_URL and
+        FLEET_CACHE_URL, else from FLEET_REDIS_URL; ``channel_prefix`` from FLEET_CHANNEL_PREFIX.
+        Raises :class:`ValidationFailed` when a server is named nowhere. ``submit_timeout`` (seconds)
+        bounds every send; an absent or frozen broker is :class:`Unavailable` by then (B-12).
+        """
+        return cls(
+            Servers.find(
+                url,
+                broker_url=broker_url,
+                result_url=result_url,
+                cache_url=cache_url,
+                channel_prefix=channel_prefix,
+            ),
+            submit_timeout,
+        )
+
+    def call(
+        self,
+        name: str,
+        /,
+        timeout: float = CALL_SECONDS,
+        *,
+        deadline: float | None = None,
+        message_priority: str | None = None,
+        **arguments: Any,
+    ) -> Answer:
+        """Send an operation and wait for its answer.
+
+        ``name`` is a wire name of ``docs/tasks.md``, ``arguments`` are those of its message, which
+        is checked before it leaves. Writes get an idempotency key unless one is given. ``deadline``
+        (seconds from now, writes only): no worker starts it later. ``message_priority`` (critical,
+        high, medium, low): its place in the queue. Raises the typed errors of the operation;
+        :class:`CallTimeout` after ``timeout`` seconds: it may still happen, and the same call with
+        the key in its ``details`` is safe.
+        """
+        until = time.monotonic() + timeout
+        handle = self.submit(name, deadline=deadline, message_priority=message_priority, **arguments)
+        return handle.result(max(0.0, until - time.monotonic()))
+
+    def submit(
+        self,
+        name: str,
+        /,
+        *,
+        deadline: float | None = None,
+        message_priority: str | None = None,
+        **arguments: Any,
+    ) -> Handle:
+        """Send an operation without waiting for its answer. Raises :class:`Unavailable` within
+        submit_timeout when the broker does not take it; it may have been taken even then."""
+        remote = self._here()
+        request = prepare(
+            remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
+        )
+        until = time.monotonic() + self.submit_timeout
+        self._run().run(remote.ready())
+        reply = remote.replies.expect(request.task_id)
+        remote.publisher.publish(request, until=until)
+        return Handle(request, reply)
+
+    def send(
+        self,
+        name: str,
+        /,
+        *,
+        deadline: float | None = None,
+        message_priority: str | None = None,
+        **arguments: Any,
+    ) -> str:
+        """Send an operation whose answer nobody wants; gives its task id. Half the cost of
+        :meth:`submit` for the worker."""
+        remote = self._here()
+        request = prepare(
+            remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
+        )
+        until = time.monotonic() + self.submit_timeout
+        remote.publisher.publish(request, until=until, ignore_result=True)
+        return request.task_id
+
+    def iterate(self, name: str, /, timeout: float = CALL_SECONDS, **filters: Any) -> Iterator[Answer]:
+        """All items of a paged read such as ``session.list``, page by page (Q-03); ``timeout`` is
+        for one page."""
+        page: dict[str, Any] | None = filters
+        while page is not None:
+            answer = self.call(name, timeout, **page)
+            yield from answer["items"]
+            page = next_page(page, answer)
+
+    @contextmanager
+    def session_scope(self, **arguments: Any) -> Iterator[Answer]:
+        """A session for the length of a block (A-17): created with ``arguments`` and started, then
+        completed, or failed with the exception, which goes on to the caller. Yields the document.
+        A session that the block ended itself is left as it is."""
+        document = self.call("session.create", **arguments)
+        if step := to_start(document):
+            document = self.call(step[0], **step[1])
+        try:
+            yield document
+        except BaseException as error:
+            with unless_ended(error):
+                name, more = to_end(document, error)
+                self.call(name, **more)
+            raise
+        with unless_ended():
+            name, more = to_end(document)
+            self.call(name, **more)
+
+    def subscribe(
+        self,
+        session_id: str | None = None,
+        after_seq: int | None = None,
+        *,
+        after: str | None = None,
+        types: Collection[str] | None = None,
+        timeout: float | None = None,
+        ping: float | None = None,
+    ) -> EventStream:
+        """Follow the events of one session, or of all.
+
+        One session (uuid or external id): every event after ``after_seq`` once, in order, without
+        gap, whatever happens to Redis meanwhile; without ``after_seq``, what happens from now on.
+        Ends after the session has ended. All sessions: in commit order from now on, or after the
+        Stream id ``after``, for as long as the Stream holds it (about 100,000 events).
+
+        ``types`` hands out only these event names or types. ``timeout`` ends the iteration after so
+        many seconds without one. ``ping`` yields a sign of life (``event.is_ping``) after so many
+        quiet seconds. Subscribed when this returns; raises :class:`SessionNotFound` or
+        :class:`Unavailable`.
+        """
+        remote = self._here()
+        return EventStream(
+            self._run(),
+            remote.subscribe(session_id, after_seq, after=after, types=types, timeout=timeout, ping=ping),
+        )
+
+    def close(self) -> None:
+        """Close all connections and the reader. Calls that still wait end in their time-out."""
+        if self._pid != os.getpid():
+            return
+        if self._loop is not None:
+            self._loop.run(self._remote.aclose())
+            self._loop.stop()
+            self._loop = None
+        else:
+            self._remote.publisher.close()
+
+    def _here(self) -> AsyncFleet:
+        if self._pid != os.getpid():
+            self._open()  # threads and sockets do not survive a fork
+        return self._remote
+
+    def _run(self) -> LoopThread:
+        if self._loop is None:
+            self._loop = LoopThread()
+        return self._loop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

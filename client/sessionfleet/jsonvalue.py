@@ -1,0 +1,97 @@
+"""What JSON and PostgreSQL's jsonb can hold, checked with the path of what they cannot (B-07).
+
+Both ends use it: the client turns datetimes into ISO 8601 text with offset and sets into sorted
+lists before a message leaves, the worker checks what raw producers sent.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import BeforeValidator
+
+MAX_DEPTH = 100
+"""Levels of nesting; deeper values exhaust recursive readers on either side."""
+
+_CARRIED = ("datetime", "date", "time", "decimal", "uuid", "bytes", "base64")
+"""Celery's JSON writes Python values as {"__type__": one of these, "__value__": text}: an object that looks like
+that would arrive as another value, and is refused rather than changed."""
+
+Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+
+
+def jsonable(value: Any, path: str = "$", depth: int = 0) -> Any:
+    """``value`` as JSON types only; raises ValueError naming the path of what JSON cannot hold.
+
+    Strings may not contain NUL or lone surrogates (jsonb refuses both), numbers must be finite,
+    object keys must be text, nesting ends at :data:`MAX_DEPTH`.
+    """
+    kind = type(value)
+    if kind is str:
+        return _text(value, path)
+    if value is None or kind is bool or kind is int:
+        return value
+    if kind is float:
+        if math.isfinite(value):
+            return value
+        raise ValueError(f"{path}: {value!r} is not a JSON number")
+    if depth >= MAX_DEPTH:
+        raise ValueError(f"{path}: nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        if len(value) == 2 and value.get("__type__") in _CARRIED and "__value__" in value:
+            raise ValueError(f"{path}: a Celery message reads an object of __type__ and __value__ as something else")
+        return {_key(k, path): jsonable(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(v, f"{path}[{i}]", depth + 1) for i, v in enumerate(value)]
+    return _converted(value, path, depth)
+
+
+def _converted(value: Any, path: str, depth: int) -> Any:
+    """Python values with a fixed JSON form, and subclasses of the plain types."""
+    if isinstance(value, set | frozenset):
+        items = [jsonable(v, f"{path}{{}}", depth + 1) for v in value]
+        return sorted(items, key=lambda item: (type(item).__name__, item))
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{path}: a datetime needs a time zone")
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    for plain in (str, int, float):
+        if isinstance(value, plain):
+            return jsonable(plain(value.value if isinstance(value, Enum) else value), path, depth)
+    raise ValueError(f"{path}: {type(value).__name__} is not a JSON value")
+
+
+def _text(value: str, path: str) -> str:
+    if "\x00" in value:
+        raise ValueError(f"{path}: text with a NUL character cannot be stored")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{path}: text with a lone surrogate is not valid Unicode") from None
+    return value
+
+
+def _key(key: Any, path: str) -> str:
+    if not isinstance(key, str):
+        raise ValueError(f"{path}: the key {key!r} is not text")  # noqa: TRY004 - as above
+    return _text(key, path)
+
+
+def _object(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError("must be a JSON object")  # noqa: TRY004 - pydantic reports ValueError
+    return jsonable(value)
+
+
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_object)]
+"""A JSON object, checked all the way down."""
+
+JsonValue = Annotated[Any, BeforeValidator(jsonable)]
+"""Any JSON value, checked all the way down."""

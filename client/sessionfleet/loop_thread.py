@@ -1,0 +1,64 @@
+"""An event loop in a thread of its own, for the synchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sessionfleet.feed import end
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines for callers that have no loop. One daemon thread until :meth:`stop`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._posted: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._run, name="sessionfleet-client", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result. When the caller is interrupted, so is the coroutine."""
+        if threading.current_thread() is self._thread or self._loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("this client is closed, or a blocking call was made inside its own loop")
+        future: Future[T] | None = None
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            return future.result()
+        except BaseException:
+            if future is not None:
+                future.cancel()
+            raise
+
+    def post(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``start()`` some time soon, if the loop still runs; waits for nothing."""
+
+        def begin() -> None:
+            task = self._loop.create_task(start())
+            self._posted.add(task)
+            task.add_done_callback(self._posted.discard)
+
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(begin)
+
+    def stop(self) -> None:
+        """End the loop and its thread; harmless when repeated."""
+        if self._thread.is_alive() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            self._loop.run_until_complete(end(*asyncio.all_tasks(self._loop)))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
+            self._loop.close()

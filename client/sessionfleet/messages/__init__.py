@@ -1,0 +1,132 @@
+"""The wire contract: every operation's message class, importable by name.
+
+Importing this package fills :data:`CATALOGUE`.
+"""
+
+from sessionfleet.messages.agents import AgentHeartbeat
+from sessionfleet.messages.base import CATALOGUE, Duty, Message, Write, message_type
+from sessionfleet.messages.content import Update, UpdateContext, UpdateMetrics
+from sessionfleet.messages.create import Create
+from sessionfleet.messages.dead_letters import (
+    DiscardDeadLetters,
+    DrainQuarantine,
+    ListDeadLetters,
+    RequeueDeadLetters,
+    ShowDeadLetter,
+)
+from sessionfleet.messages.events import EmitEvent, GetEvents, OwnEvent
+from sessionfleet.messages.lifecycle import (
+    Complete,
+    Crash,
+    Delete,
+    DeleteByUser,
+    Expire,
+    Extend,
+    Fail,
+    Idle,
+    Interrupt,
+    Pause,
+    Recover,
+    Resume,
+    SetStatus,
+    Start,
+    Terminate,
+    Touch,
+    WaitInput,
+)
+from sessionfleet.messages.maintenance import (
+    CleanupStale,
+    DrainOutbox,
+    PartitionMaintain,
+    PurgeOld,
+    TimeoutWarnings,
+)
+from sessionfleet.messages.output import AppendOutput, ReadOutput
+from sessionfleet.messages.queries import Count, Get, GetByUser, History, List, ListActive
+from sessionfleet.messages.schedule import (
+    CreateSchedule,
+    DeleteSchedule,
+    DispatchDue,
+    GetSchedule,
+    ListSchedules,
+    PauseSchedule,
+    ResumeSchedule,
+    RunReview,
+    ScheduleHistory,
+    TriggerSchedule,
+    UpdateSchedule,
+)
+from sessionfleet.messages.schedule_views import (
+    BackfillSchedule,
+    ExplainSchedule,
+    NextRun,
+    PreviewSchedule,
+    SimulateSchedule,
+)
+
+__all__ = [
+    "CATALOGUE",
+    "AgentHeartbeat",
+    "AppendOutput",
+    "BackfillSchedule",
+    "CleanupStale",
+    "Complete",
+    "Count",
+    "Crash",
+    "Create",
+    "CreateSchedule",
+    "Delete",
+    "DeleteByUser",
+    "DeleteSchedule",
+    "DiscardDeadLetters",
+    "DispatchDue",
+    "DrainOutbox",
+    "DrainQuarantine",
+    "Duty",
+    "EmitEvent",
+    "Expire",
+    "ExplainSchedule",
+    "Extend",
+    "Fail",
+    "Get",
+    "GetByUser",
+    "GetEvents",
+    "GetSchedule",
+    "History",
+    "Idle",
+    "Interrupt",
+    "List",
+    "ListActive",
+    "ListDeadLetters",
+    "ListSchedules",
+    "Message",
+    "NextRun",
+    "OwnEvent",
+    "PartitionMaintain",
+    "Pause",
+    "PauseSchedule",
+    "PreviewSchedule",
+    "PurgeOld",
+    "ReadOutput",
+    "Recover",
+    "RequeueDeadLetters",
+    "Resume",
+    "ResumeSchedule",
+    "RunReview",
+    "ScheduleHistory",
+    "SetStatus",
+    "ShowDeadLetter",
+    "SimulateSchedule",
+    "Start",
+    "Terminate",
+    "TimeoutWarnings",
+    "Touch",
+    "TriggerSchedule",
+    "Update",
+    "UpdateContext",
+    "UpdateMetrics",
+    "UpdateSchedule",
+    "WaitInput",
+    "Write",
+    "message_type",
+]

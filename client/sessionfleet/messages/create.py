@@ -1,0 +1,40 @@
+"""session.create (rows A-01, A-02, A-05, A-15, A-16)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from sessionfleet.errors import AgentNotFound, PayloadTooLarge, SessionExists
+from sessionfleet.messages.base import Errors, Name, Write
+from sessionfleet.messages.fields import Counters, Writable
+
+Names = Annotated[list[Name], Field(max_length=10000)]
+
+
+class Create(Writable, Write, name="session.create"):
+    """Create a session: row, first transition, `session.created` and audit row in one transaction.
+
+    All arguments are optional. A taken `external_id` or `id` is SESSION_EXISTS, or the existing
+    document with `changed=false` under `if_exists="return"`.
+    """
+
+    answer: ClassVar[str] = "the session document"
+    errors: ClassVar[Errors] = (SessionExists, PayloadTooLarge, AgentNotFound)
+
+    id: UUID | None = Field(None, description="Default: a random uuid.")
+    external_id: Name | None = Field(
+        None,
+        description="Default: session_{orchestrator_id}_{12 hex} with an orchestrator, else sess-{uuid}.",
+    )
+    if_exists: Literal["error", "return"] = "error"
+    status: Literal["initializing", "active"] = "initializing"
+    status_reason: Name | None = None
+    account_ids: Names = Field(default_factory=list)
+    tags: Names = Field(default_factory=list)
+    entity_ids: Names = Field(
+        default_factory=list, description="Entities touched at the start: adds a `start` event."
+    )
+    metrics: Counters = Field(default_factory=dict)

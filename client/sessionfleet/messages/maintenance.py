@@ -1,0 +1,44 @@
+"""Periodic duties on sessions (rows E-04, E-05, E-08, E-09, B-13, Q-07)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from sessionfleet.messages.base import Duty
+
+
+class TimeoutWarnings(Duty, name="maintenance.timeout_warnings"):
+    """Warn each live session once per deadline and threshold with the real time left (E-04)."""
+
+    answer: ClassVar[str] = "{warned: count}"
+
+
+class CleanupStale(Duty, name="maintenance.cleanup_stale"):
+    """Expire overdue sessions in batches of 500, re-checked under their row lock (E-05, E-08, E-09)."""
+
+    answer: ClassVar[str] = "{expired: count}"
+
+
+class PurgeOld(Duty, name="maintenance.purge_old"):
+    """Remove stored answers past idempotency_ttl, tombstones and dead letters past their 30 days."""
+
+    answer: ClassVar[str] = "{idempotency_keys: count, tombstones: count, dead_letters: count}"
+
+
+class PartitionMaintain(Duty, name="maintenance.partition_maintain"):
+    """Make the months ahead, finish cut detaches, detach audit months past their retention (J-01..J-04)."""
+
+    dry_run: bool = Field(False, description="Answer what would be done and change nothing.")
+
+    answer: ClassVar[str] = (
+        "{created: [name], finalized: [name], detached: [name], postponed: [name],"
+        " runway_days: {table: days}, dry_run, skipped}"
+    )
+
+
+class DrainOutbox(Duty, name="maintenance.drain_outbox"):
+    """Publish committed events that wait while no relay leads; does nothing beside one (D-08)."""
+
+    answer: ClassVar[str] = "{published: count, pending: count}"

@@ -1,0 +1,148 @@
+"""Answers of operations: one reader per client, whatever number of calls is waiting.
+
+A worker stores the answer under ``celery-task-meta-{task_id}`` and publishes it on a channel of
+the same name. The task ids of one client begin with the same twelve digits, so ONE pattern
+subscription, made before anything is sent, hears all its answers: nothing is subscribed or
+unsubscribed per call and nothing can be left subscribed. What pub/sub may lose - a restarted
+server, a cut connection - is fetched by key after each (re)connection and on a slow timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import threading
+from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from redis.asyncio import Redis
+
+from sessionfleet.errors import Unavailable
+from sessionfleet.feed import LOST, Feed, client, end
+from sessionfleet.request import READY
+
+KEY = "celery-task-meta-"
+CHECK_SECONDS = 2.0
+"""How often waiting answers are looked up by key, in case their message was lost."""
+
+FETCH_AT_ONCE = 500
+PAUSE = 0.1
+MAX_PAUSE = 1.0
+
+Stored = dict[str, Any]
+
+
+class Reply:
+    """The place where one answer arrives; forgotten by the reader when its owner drops it."""
+
+    def __init__(self) -> None:
+        self.future: Future[Stored] = Future()
+
+
+class Replies:
+    """Reads the answers of all calls of one client.
+
+    ``new_id`` and ``expect`` may be called from any thread; ``start`` and ``close`` belong to the
+    event loop the reader runs in.
+    """
+
+    def __init__(self, result_url: str) -> None:
+        self._url = result_url
+        self._mark = secrets.token_hex(6)
+        self._waiting: WeakValueDictionary[str, Reply] = WeakValueDictionary()
+        self._lock = threading.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._subscribed: asyncio.Event | None = None
+        self._trouble: BaseException | None = None
+
+    def new_id(self) -> str:
+        """A fresh task id of this client, a version 8 uuid."""
+        drawn = secrets.token_hex(9)
+        return str(UUID(f"{self._mark}8{drawn[:3]}8{drawn[3:]}"))
+
+    def expect(self, task_id: str) -> Reply:
+        """Wait for this answer from now on, as long as the reply object is kept."""
+        reply = Reply()
+        with self._lock:
+            self._waiting[task_id] = reply
+        return reply
+
+    async def start(self, timeout: float) -> None:
+        """Return once the reader has been subscribed; :class:`Unavailable` after ``timeout`` seconds.
+
+        Only the first call waits: later outages are the reader's business, the answers that come
+        meanwhile are fetched afterwards.
+        """
+        if self._subscribed is None or self._task is None or self._task.done():
+            self._subscribed = asyncio.Event()
+            self._task = asyncio.create_task(self._run(self._subscribed), name="sessionfleet-replies")
+        try:
+            async with asyncio.timeout(timeout):
+                await self._subscribed.wait()
+        except TimeoutError:
+            reason = str(self._trouble) or "it does not answer"
+            raise Unavailable(service="the result store", reason=reason) from self._trouble
+
+    async def close(self) -> None:
+        """Stop reading. Answers still waited for never come."""
+        if self._task is not None:
+            await end(self._task)
+        self._task = self._subscribed = None
+
+    async def _run(self, subscribed: asyncio.Event) -> None:
+        pause = PAUSE
+        redis = client(self._url)
+        try:
+            while True:
+                try:
+                    async with Feed(redis, f"{KEY}{self._mark[:8]}-{self._mark[8:]}-8*", pattern=True) as feed:
+                        pause = PAUSE
+                        await self._fetch(redis)
+                        subscribed.set()
+                        await self._read(redis, feed)
+                except LOST as error:
+                    self._trouble = error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, MAX_PAUSE)
+        finally:
+            await redis.aclose()
+
+    async def _read(self, redis: Redis, feed: Feed) -> None:
+        loop = asyncio.get_running_loop()
+        check_at = loop.time() + CHECK_SECONDS
+        while True:
+            heard = await feed.get(max(0.0, check_at - loop.time()))
+            if heard is not None:
+                channel, data = heard
+                self._deliver(channel.removeprefix(KEY), data)
+            if loop.time() >= check_at:
+                await self._fetch(redis)
+                check_at = loop.time() + CHECK_SECONDS
+
+    async def _fetch(self, redis: Redis) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+        for start in range(0, len(waiting), FETCH_AT_ONCE):
+            ids = waiting[start : start + FETCH_AT_ONCE]
+            found: Any = await redis.mget([KEY + task_id for task_id in ids])
+            for task_id, data in zip(ids, found, strict=True):
+                if data is not None:
+                    self._deliver(task_id, data)
+
+    def _deliver(self, task_id: str, data: bytes) -> None:
+        with self._lock:
+            reply = self._waiting.get(task_id)
+        if reply is None:
+            return
+        try:
+            stored = json.loads(data)
+        except ValueError:
+            return  # not a Celery result; the answer proper is fetched by key
+        if isinstance(stored, dict) and stored.get("status") in READY:
+            with self._lock:
+                self._waiting.pop(task_id, None)
+            if not reply.future.done():
+                reply.future.set_result(stored)
