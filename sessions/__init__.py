@@ -1,0 +1,1 @@
+"""DOMAIN: sessions as pure decisions over loaded rows, with the store that loads and writes them."""

@@ -1,0 +1,134 @@
+"""What a verb decides: a :class:`Change`, nothing but data. Who writes it is the store's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sessionfleet.errors import FleetError
+from sessionfleet.messages.base import Write
+from sessionfleet.words import OutputStream, Status
+from sessions.policy import Policy
+from sessions.record import Record
+
+Patch = list[dict[str, Any]]
+"""RFC 6902 operations on the session document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a verb may know beside the row and the command."""
+
+    now: datetime
+    """The database clock, read after the row was locked; never before the row's ``updated_at``."""
+    policy: Policy
+    task_id: str
+    actor: str | None = None
+    known_agents: frozenset[str] = frozenset()
+    """Registered agents among those named by the command; filled only with check_agents on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event before it has its ``seq``."""
+
+    name: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    entity_ids: Sequence[str] = ()
+    state_change: bool = False
+    """Wire type session.updated (R-04); the payload gets agent_id, status and updates."""
+    publish: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDraft:
+    """An output chunk before it has its number."""
+
+    stream: OutputStream
+    content: str
+    bytes: int
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditDraft:
+    """An audit row beyond those that events bring along."""
+
+    event_type: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Everything one operation does to one session. The empty change does nothing."""
+
+    create: Record | None = None
+    """The row to insert; all else applies to it."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """New values; bookkeeping columns (seq, versions, deadlines) are the store's."""
+    to: Status | None = None
+    """The new status: writes a transition row."""
+    reason: str | None = None
+    updates: Sequence[str] = ()
+    """Columns a caller asked to change and that really changed, for answer and events."""
+    patch: Patch = field(default_factory=list)
+    events: Sequence[EventDraft] = ()
+    output: Sequence[ChunkDraft] = ()
+    audit: Sequence[AuditDraft] = ()
+    state: bool = False
+    """A state change: ``state_version`` grows (B-02)."""
+    activity: bool = False
+    """Renews the deadline (E-02)."""
+    recheck: bool = False
+    """A duty looked at the deadline: ``next_check_at`` is set anew, also later."""
+    remove: bool = False
+    """Delete the session's other rows; the row itself stays as tombstone (Q-07)."""
+    answer: Callable[[Record], dict[str, Any]] | None = None
+    """Answer from the row as written; None = the document with `changed` and `updates`."""
+    error: FleetError | None = None
+    """Answer this error although the change is written (E-06 only)."""
+
+
+NOTHING = Change()
+
+
+class Verb(Protocol):
+    """A session verb: a pure decision. ``session`` is loaded and locked; it is None for a create
+    that found no holder of its id."""
+
+    def __call__(self, session: Record, command: Any, ctx: Context, /) -> Change: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One message to run: what, by which verb, on which session, on whose behalf."""
+
+    name: str
+    message: Write
+    verb: Callable[[Any, Any, Context], Change]
+    task_id: str
+    session_key: str | None
+    """uuid or external id; None for a create that names neither."""
+    key: str
+    """Idempotency key."""
+    second_key: str | None = None
+    """The external id of a create that names an id too; either may be taken."""
+    creates: bool = False
+    refuses_overdue: bool = True
+    """False for delete and for the duties that look after deadlines (E-06)."""
+    idempotent: bool = True
+    """False for duties and parts of a larger command, which are safe to repeat by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one operation: an answer or an error, and the document to cache."""
+
+    answer: Any = None
+    error: FleetError | None = None
+    record: Record | None = None
+    """The row as written; None when nothing was."""
+    replayed: bool = False

@@ -1,0 +1,37 @@
+"""The document of a session: the one shape it has in answers, lists and cache (row B-10)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sessionfleet.words import Status
+from sessions.record import COLUMNS, Record
+
+INTERNAL = frozenset({"revision", "next_check_at", "warned_threshold", "last_chunk"})
+SHOWN: tuple[str, ...] = ("revision", *(name for name in COLUMNS if name not in INTERNAL))
+
+
+def document(record: Record) -> dict[str, Any]:
+    """All shown columns as JSON types; ``revision`` comes first, which the cache's compare-and-set
+    reads; instants are ISO 8601 with offset."""
+    shown: dict[str, Any] = {}
+    for name in SHOWN:
+        value = getattr(record, name)
+        shown[name] = value.isoformat() if isinstance(value, datetime) else value
+    shown["id"] = str(record.id)
+    return shown
+
+
+def status_as_read(record: Record, now: datetime) -> Status:
+    """The status as a read shows it: an overdue session reads as expired before any duty has come
+    by (E-06)."""
+    return "expired" if record.overdue(now) else record.status
+
+
+def as_read(record: Record, now: datetime) -> dict[str, Any]:
+    """The document with the status of :func:`status_as_read`. Nothing is written."""
+    shown = document(record)
+    if record.overdue(now):
+        shown |= {"status": "expired", "end_reason": "timeout"}
+    return shown

@@ -1,0 +1,63 @@
+"""Reads of the event log of one session (rows D-02, D-13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from models import SessionEvent, table_of
+from sessionfleet.messages.events import GetEvents
+from sessions.queries import find
+
+_events = table_of(SessionEvent)
+_c = _events.c
+
+
+def envelope(row: Any) -> dict[str, Any]:
+    """The envelope of a stored event (D-02): the same that pub/sub and Streams carry."""
+    return {
+        "event_id": str(row.event_id),
+        "message_id": f"{row.session_id}-{row.event_name}-{row.seq}",
+        "event_name": row.event_name,
+        "event_type": row.event_type,
+        "aggregate_type": "session",
+        "aggregate_id": str(row.session_id),
+        "session_id": str(row.session_id),
+        "seq": row.seq,
+        "timestamp": row.created_at.isoformat(),
+        "actor": row.actor,
+        "payload": row.payload,
+        "metadata": row.metadata,
+        "version": row.version,
+        "retry_count": 0,
+    }
+
+
+def events(db: Connection, command: GetEvents) -> dict[str, Any]:
+    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``.
+
+    The cursor is ``seq``; it is never too old while the session exists. A deleted session still
+    answers for its tombstone's life what is left, so that cursors end at ``session.deleted``.
+    """
+    session = find(db, command.session_id, deleted=True)
+    statement = select(_events).where(_c.session_id == session.id, _c.seq > command.after_seq)
+    if command.before_seq is not None:
+        statement = statement.where(_c.seq < command.before_seq)
+    if command.types is not None:
+        statement = statement.where(_c.event_name.in_(command.types))
+    if command.agents is not None:
+        statement = statement.where(_c.actor.in_(command.agents))
+    if command.since is not None:
+        statement = statement.where(_c.created_at >= command.since)
+    if command.until is not None:
+        statement = statement.where(_c.created_at < command.until)
+    order = _c.seq.asc() if command.order == "asc" else _c.seq.desc()
+    rows = db.execute(statement.order_by(order).limit(command.limit + 1)).all()
+    items = [envelope(row) for row in rows[: command.limit]]
+    more = len(rows) > command.limit
+    return {
+        "items": items,
+        "next_cursor": items[-1]["seq"] if more else None,
+        "last_seq": session.last_seq,
+    }

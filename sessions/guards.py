@@ -1,0 +1,83 @@
+"""Checks that verbs share: versions, deadlines, ended sessions, sizes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sessionfleet.errors import (
+    CheckpointTooLarge,
+    InvalidTransition,
+    PayloadTooLarge,
+    SessionExpired,
+    ValidationFailed,
+    VersionConflict,
+)
+from sessionfleet.messages.base import Write
+from sessionfleet.words import SESSION_TYPES
+from sessions.machine import MOVES
+from sessions.policy import Policy
+from sessions.record import Record
+
+
+def expired(session: Record) -> SessionExpired:
+    """The typed refusal of a write on an expired session."""
+    at = session.expires_at.isoformat() if session.expires_at else None
+    return SessionExpired(session_id=str(session.id), expires_at=at)
+
+
+def check_version(session: Record, command: Write) -> None:
+    """Raise VersionConflict unless ``expected_version`` is absent or the present one (B-02)."""
+    expected = command.expected_version
+    if expected is not None and expected != session.state_version:
+        raise VersionConflict(session_id=str(session.id), expected=expected, current=session.state_version)
+
+
+def check_writable(session: Record) -> None:
+    """Data of an ended session may still be corrected, but an expired one refuses every write."""
+    if session.status == "expired":
+        raise expired(session)
+
+
+def check_working(session: Record) -> None:
+    """Activity (touch, extend, output, events) needs a session that has not ended."""
+    check_writable(session)
+    if session.terminal:
+        message = f"The session has ended as {session.status}."
+        raise InvalidTransition.of(session.status, session.status, MOVES[session.status], message)
+
+
+def json_size(value: Any) -> int:
+    """Bytes of ``value`` as compact UTF-8 JSON, the measure of all limits (B-08)."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def check_size(field: str, value: Any, limit: int) -> None:
+    """Raise PayloadTooLarge with size and limit when ``value`` is bigger than ``limit`` bytes."""
+    size = json_size(value)
+    if size > limit:
+        kind = CheckpointTooLarge if field == "checkpoint" else PayloadTooLarge
+        raise kind(field=field, size=size, limit=limit)
+
+
+def document_limits(policy: Policy) -> dict[str, int]:
+    """Columns with a size limit and the limit in bytes."""
+    return {
+        "context": policy.max_context_bytes,
+        "metadata": policy.max_metadata_bytes,
+        "runtime_metadata": policy.max_metadata_bytes,
+        "metrics": policy.max_metadata_bytes,
+        "checkpoint": policy.max_checkpoint_bytes,
+    }
+
+
+def check_session_type(session_type: str, policy: Policy) -> None:
+    """With strict_session_types on, only the known words (A-15)."""
+    if policy.strict_session_types and session_type not in SESSION_TYPES:
+        raise ValidationFailed.of("session_type", f"must be one of {', '.join(SESSION_TYPES)}")
+
+
+def check_timeout(timeout_seconds: int | None, policy: Policy) -> None:
+    """The lower bound of E-01 depends on the environment, so it is checked here."""
+    if timeout_seconds is not None and timeout_seconds < policy.min_timeout_seconds:
+        raise ValidationFailed.of("timeout_seconds", f"must be at least {policy.min_timeout_seconds}")

@@ -1,0 +1,192 @@
+"""Reads of sessions: one, many, counts, history (rows A-20, Q-01..Q-04). They change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, tuple_
+
+from models import Session, SessionTransition, table_of
+from sessionfleet.errors import SessionNotFound
+from sessionfleet.messages import queries as m
+from sessionfleet.words import LIVE, RECOVERABLE, STATUSES
+from sessions import cursor
+from sessions.document import as_read
+from sessions.record import Record
+from sessions.store.loader import SELECT, record_of, split_keys
+
+Document = dict[str, Any]
+
+_c = table_of(Session).c
+_transitions = table_of(SessionTransition)
+
+_EQUAL = (
+    "session_type",
+    "user_id",
+    "owner_id",
+    "agent_id",
+    "orchestrator_id",
+    "conversation_id",
+    "priority",
+    "work_state",
+    "recovery_needed",
+)
+_RANGES = (
+    ("created", _c.created_at),
+    ("updated", _c.updated_at),
+    ("active", _c.last_activity),
+)
+
+
+def clock(db: Connection) -> datetime:
+    """The database clock, which decides what is due."""
+    now: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
+    return now
+
+
+def find(db: Connection, key: str, *, deleted: bool = False) -> Record:
+    """The session with this uuid or external id; raises SessionNotFound. ``deleted`` also finds
+    tombstones (by uuid, or by external id while nobody else took it)."""
+    parameters = split_keys([key])
+    match = or_(_c.id.in_(parameters["ids"]), _c.external_id == key)
+    statement = SELECT.where(match).order_by(_c.deleted_at.is_not(None), _c.created_at.desc()).limit(1)
+    if not deleted:
+        statement = statement.where(_c.deleted_at.is_(None))
+    row = db.execute(statement).first()
+    if row is None:
+        raise SessionNotFound(session_id=key)
+    return record_of(row)
+
+
+def get(db: Connection, key: str) -> tuple[Record, Document]:
+    """One session as stored and as read; raises SessionNotFound."""
+    record = find(db, key)
+    return record, as_read(record, clock(db))
+
+
+def page(db: Connection, command: m.List) -> dict[str, Any]:
+    """Sessions that match all filters, newest first: ``{items, next_cursor}``."""
+    return _page(db, _conditions(command, clock(db)), command.limit, command.cursor)
+
+
+def active(db: Connection, command: m.ListActive) -> dict[str, Any]:
+    """Live sessions that are not overdue, newest first."""
+    filters = m.List(status=sorted(LIVE))
+    return _page(db, _conditions(filters, clock(db)), command.limit, command.cursor)
+
+
+def by_user(db: Connection, command: m.GetByUser) -> dict[str, Any]:
+    """A user's sessions, newest first, and the newest alone as ``latest``."""
+    conditions = _conditions(m.List(user_id=command.user_id), clock(db))
+    found = _page(db, conditions, command.limit, command.cursor)
+    if command.cursor is None:
+        latest = found["items"][0] if found["items"] else None
+    else:
+        first = _page(db, conditions, 1, None)["items"]
+        latest = first[0] if first else None
+    return {**found, "latest": latest}
+
+
+def count(db: Connection, command: m.Count) -> dict[str, Any]:
+    """How many sessions match, in all and per status; statuses that do not occur count 0."""
+    now = clock(db)
+    conditions = _conditions(command, now)
+    # An overdue session counts as what it reads as (E-06).
+    status = func.coalesce(_overdue_word(now), _c.status).label("status")
+    rows = db.execute(select(status, func.count()).where(*conditions).group_by(status)).all()
+    by_status: dict[str, int] = dict.fromkeys(STATUSES, 0) | {row[0]: row[1] for row in rows}
+    return {"total": sum(by_status.values()), "by_status": by_status}
+
+
+def history(db: Connection, command: m.History) -> dict[str, Any]:
+    """Every transition after ``after_seq``, oldest first; keyset by seq."""
+    record = find(db, command.session_id)
+    t = _transitions.c
+    rows = db.execute(
+        select(t.seq, t.from_status, t.to_status, t.reason, t.actor, t.task_id, t.at)
+        .where(t.session_id == record.id, t.seq > command.after_seq)
+        .order_by(t.seq)
+        .limit(command.limit + 1)
+    ).all()
+    items = [
+        {
+            "seq": row.seq,
+            "from": row.from_status,
+            "to": row.to_status,
+            "reason": row.reason,
+            "actor": row.actor,
+            "task_id": row.task_id,
+            "at": row.at.isoformat(),
+        }
+        for row in rows[: command.limit]
+    ]
+    more = len(rows) > command.limit
+    return {"items": items, "next_cursor": items[-1]["seq"] if more else None}
+
+
+def _overdue_word(now: datetime) -> ColumnElement[Any]:
+    return case((_overdue(now), "expired"))
+
+
+def _overdue(now: datetime) -> ColumnElement[bool]:
+    return and_(_c.status.in_(sorted(LIVE | RECOVERABLE)), _c.expires_at <= now)
+
+
+def _status_condition(statuses: Sequence[str], now: datetime) -> ColumnElement[bool]:
+    """Sessions that read as one of ``statuses``: an overdue one reads as expired."""
+    stored = and_(_c.status.in_(statuses), ~and_(_overdue(now), _c.status != "expired"))
+    if "expired" in statuses:
+        return or_(stored, _overdue(now))
+    return stored
+
+
+def _conditions(command: m.Filters, now: datetime) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        _c[name] == value for name in _EQUAL if (value := getattr(command, name)) is not None
+    ]
+    if command.status is not None:
+        wanted = [command.status] if isinstance(command.status, str) else command.status
+        conditions.append(_status_condition(wanted, now))
+    conditions += _contained(command) + _in_ranges(command)
+    if not command.include_deleted:
+        conditions.append(_c.deleted_at.is_(None))
+    if not command.include_archived:
+        conditions.append(_c.archived_at.is_(None))
+    return conditions
+
+
+def _contained(command: m.Filters) -> list[ColumnElement[bool]]:
+    wanted = {
+        "tags": None if command.tag is None else [command.tag],
+        "account_ids": None if command.account_id is None else [command.account_id],
+        "metadata": command.metadata,
+        "context": command.context,
+    }
+    return [_c[name].contains(value) for name, value in wanted.items() if value is not None]
+
+
+def _in_ranges(command: m.Filters) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    for prefix, column in _RANGES:
+        after, before = getattr(command, f"{prefix}_after"), getattr(command, f"{prefix}_before")
+        if after is not None:
+            conditions.append(column >= after)
+        if before is not None:
+            conditions.append(column < before)
+    return conditions
+
+
+def _page(db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, after: str | None) -> dict[str, Any]:
+    now = clock(db)
+    statement = SELECT.where(*conditions).order_by(_c.created_at.desc(), _c.id.desc()).limit(limit + 1)
+    if after is not None:
+        statement = statement.where(tuple_(_c.created_at, _c.id) < cursor.decode(after))
+    records = [record_of(row) for row in db.execute(statement)]
+    shown = records[:limit]
+    more = len(records) > limit
+    return {
+        "items": [as_read(record, now) for record in shown],
+        "next_cursor": cursor.encode(shown[-1].created_at, shown[-1].id) if more else None,
+    }

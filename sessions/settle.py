@@ -1,0 +1,214 @@
+"""From a decision to rows: the one place where bookkeeping happens (invariants 3 and 6, rows D-01, A-08).
+
+``seq`` is contiguous from 1, ``state_version`` grows by one per state change, ``revision`` with every
+write, deadlines follow activity. Pure: the store writes what this returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from sessions import deadlines
+from sessions.change import Change, Context, EventDraft, Operation
+from sessions.document import document
+from sessions.record import COLUMNS, Record
+
+Row = dict[str, Any]
+
+UNSEEN = frozenset({"next_check_at", "warned_threshold"})
+"""Columns that are no part of the document: writing them alone leaves revision and updated_at."""
+
+
+@dataclass(slots=True)
+class Settled:
+    """What one or several changes of one session come to, ready to be written."""
+
+    record: Record
+    insert: bool = False
+    columns: Row = field(default_factory=dict)
+    events: list[Row] = field(default_factory=list)
+    transitions: list[Row] = field(default_factory=list)
+    output: list[Row] = field(default_factory=list)
+    audit: list[Row] = field(default_factory=list)
+    removed: UUID | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to write."""
+        return not (self.insert or self.columns or self.events or self.audit)
+
+
+def settle(session: Record | None, change: Change, operation: Operation, ctx: Context) -> Settled:
+    """The rows of one change on one session; the new state is in ``.record``."""
+    before = change.create if change.create is not None else session
+    if before is None:
+        raise ValueError("a change without create needs a session")
+    new = dict(change.columns)
+    state_version = before.state_version + (1 if change.state else 0)
+    new["state_version"] = state_version
+    new["last_seq"] = before.last_seq + len(change.events)
+    _count_output(before, change, new)
+    if change.activity:
+        new["last_activity"] = ctx.now
+    record = replace(before, **new)
+    record = _with_deadline(before, record, change, ctx)
+    columns = _differences(before, record)
+    if change.create is not None or columns.keys() - UNSEEN:
+        record = replace(record, revision=before.revision + 1, updated_at=ctx.now)
+        columns |= {"revision": record.revision, "updated_at": record.updated_at}
+    settled = Settled(record, insert=change.create is not None, columns=columns)
+    if change.create is not None:
+        settled.columns = {name: getattr(record, name) for name in COLUMNS}
+    _event_rows(settled, before, change, operation, ctx)
+    _output_rows(settled, before, change, ctx)
+    if change.to is not None:
+        settled.transitions.append(_transition(settled, session, change, operation, ctx))
+    if change.remove:
+        settled.removed = record.id
+    return settled
+
+
+def answer(change: Change, record: Record) -> dict[str, Any]:
+    """What the caller gets: the verb's own answer, or the document with `changed` and `updates`."""
+    if change.answer is not None:
+        return change.answer(record)
+    changed = bool(change.create or change.columns or change.activity)
+    return {**document(record), "changed": changed, "updates": list(change.updates)}
+
+
+def _with_deadline(before: Record, record: Record, change: Change, ctx: Context) -> Record:
+    policy = ctx.policy
+    if not record.terminal and "expires_at" not in change.columns:
+        fresh = change.create is not None or record.status != before.status
+        if fresh or record.timeout_seconds != before.timeout_seconds:
+            record = replace(record, expires_at=deadlines.deadline(record, policy))
+        elif change.activity:
+            due = deadlines.deadline(record, policy)
+            # An extension outlasts later activity: a deadline moves back only with the timeout.
+            if record.expires_at is None or due > record.expires_at:
+                record = replace(record, expires_at=due)
+    if record.expires_at != before.expires_at and record.warned_threshold is not None:
+        record = replace(record, warned_threshold=None)
+    check = deadlines.next_check(record, ctx.now, policy)
+    kept = record.next_check_at
+    if check is None or kept is None or change.recheck or check < kept:
+        record = replace(record, next_check_at=check)
+    return record
+
+
+def _count_output(before: Record, change: Change, new: Row) -> None:
+    if change.output:
+        new["last_chunk"] = before.last_chunk + len(change.output)
+        new["output_bytes"] = before.output_bytes + sum(chunk.bytes for chunk in change.output)
+        new["output_lines"] = before.output_lines + sum(chunk.lines for chunk in change.output)
+
+
+def _differences(before: Record, record: Record) -> Row:
+    return {
+        name: value
+        for name in COLUMNS
+        if (value := getattr(record, name)) is not (old := getattr(before, name)) and value != old
+    }
+
+
+def _event_rows(settled: Settled, before: Record, change: Change, operation: Operation, ctx: Context) -> None:
+    record = settled.record
+    for offset, draft in enumerate(change.events, start=1):
+        row = {
+            "session_id": record.id,
+            "seq": before.last_seq + offset,
+            "created_at": ctx.now,
+            "event_id": uuid4(),
+            "event_name": draft.name,
+            "event_type": "session.updated" if draft.state_change else draft.name,
+            "actor": ctx.actor,
+            "task_id": operation.task_id,
+            "payload": _payload(draft, change, record),
+            "metadata": _metadata(draft, before, change, record),
+            "entity_ids": list(draft.entity_ids),
+            "publish": draft.publish,
+        }
+        settled.events.append(row)
+        audit_type = draft.name.replace(".", "_")
+        settled.audit.append(_audit(record, audit_type, operation, ctx, {"seq": row["seq"], **_brief(row, change)}))
+    for entry in change.audit:
+        settled.audit.append(_audit(record, entry.event_type, operation, ctx, entry.metadata))
+
+
+def _payload(draft: EventDraft, change: Change, record: Record) -> Row:
+    if not draft.state_change:
+        return draft.payload
+    return {"agent_id": record.agent_id, "status": record.status, "updates": list(change.updates), **draft.payload}
+
+
+def _metadata(draft: EventDraft, before: Record, change: Change, record: Record) -> Row:
+    if not draft.state_change or change.create is not None:
+        return draft.metadata
+    version: Row = {
+        "version_from": before.state_version,
+        "version_to": record.state_version,
+        "patch": change.patch,
+    }
+    if change.to is not None:
+        version |= {"from": before.status, "to": change.to}
+    return {**draft.metadata, **version}
+
+
+def _brief(row: Row, change: Change) -> Row:
+    """What an audit row says of an event: the move and the names of what changed, not the values."""
+    brief: Row = {}
+    for key in ("from", "to", "version_from", "version_to"):
+        if key in row["metadata"]:
+            brief[key] = row["metadata"][key]
+    if change.reason is not None:
+        brief["reason"] = change.reason
+    if change.updates:
+        brief["updates"] = list(change.updates)
+    return brief
+
+
+def _audit(record: Record, event_type: str, operation: Operation, ctx: Context, details: Row) -> Row:
+    return {
+        "event_id": uuid4(),
+        "timestamp": ctx.now,
+        "session_id": record.id,
+        "event_type": event_type,
+        "actor": ctx.actor,
+        "action": operation.name,
+        "resource": f"session:{record.id}",
+        "metadata": {"task_id": operation.task_id, **details},
+    }
+
+
+def _transition(settled: Settled, session: Record | None, change: Change, operation: Operation, ctx: Context) -> Row:
+    return {
+        "session_id": settled.record.id,
+        "seq": settled.events[0]["seq"],
+        "from_status": session.status if session is not None else None,
+        "to_status": change.to,
+        "reason": change.reason,
+        "actor": ctx.actor,
+        "task_id": operation.task_id,
+        "at": ctx.now,
+    }
+
+
+def _output_rows(settled: Settled, before: Record, change: Change, ctx: Context) -> None:
+    start_bytes, start_lines = before.output_bytes, before.output_lines
+    for offset, chunk in enumerate(change.output, start=1):
+        settled.output.append(
+            {
+                "session_id": settled.record.id,
+                "chunk_no": before.last_chunk + offset,
+                "stream": chunk.stream,
+                "content": chunk.content,
+                "bytes": chunk.bytes,
+                "start_bytes": start_bytes,
+                "start_lines": start_lines,
+                "created_at": ctx.now,
+            }
+        )
+        start_bytes += chunk.bytes
+        start_lines += chunk.lines

@@ -1,0 +1,81 @@
+"""Which sessions a duty has to look at (rows E-04, E-05), and what time has made superfluous."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, func, select
+
+from models import IdempotencyKey, Session, SessionEvent, SessionOutput, SessionTransition, table_of
+from sessionfleet.words import LIVE
+
+BATCH = 500
+"""Rows a duty takes in one transaction."""
+
+TOMBSTONE_LIFE = timedelta(days=30)
+
+_c = table_of(Session).c
+
+
+def to_warn(db: Connection, limit: int = BATCH) -> list[UUID]:
+    """Live sessions whose check date has come and that are not overdue, locked; rows another
+    transaction holds are passed over (SKIP LOCKED) and come up again."""
+    return _take(db, limit, _c.status.in_(sorted(LIVE)), _c.expires_at > func.clock_timestamp())
+
+
+def to_expire(db: Connection, limit: int = BATCH) -> list[UUID]:
+    """Overdue sessions that have not ended, locked; rows another transaction holds are passed over."""
+    return _take(db, limit, _c.expires_at <= func.clock_timestamp())
+
+
+def past_longest_life(db: Connection, seconds: int, limit: int = BATCH) -> list[UUID]:
+    """Sessions that have not ended and are older than ``seconds``, whatever their deadline says,
+    locked as in :func:`to_expire`: it may have been written under other settings (E-08)."""
+    born_before = func.clock_timestamp() - timedelta(seconds=seconds)
+    return _take(db, limit, _c.created_at <= born_before, checked=False)
+
+
+def _take(db: Connection, limit: int, *conditions: Any, checked: bool = True) -> list[UUID]:
+    due = _c.next_check_at <= func.clock_timestamp() if checked else _c.next_check_at.is_not(None)
+    statement = (
+        select(_c.id)
+        .where(due, *conditions)
+        .order_by(_c.next_check_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return list(db.execute(statement).scalars())
+
+
+def of_user(db: Connection, user_id: str, limit: int = BATCH) -> list[UUID]:
+    """Sessions of a user that are not deleted, in id order."""
+    statement = select(_c.id).where(_c.user_id == user_id, _c.deleted_at.is_(None)).order_by(_c.id).limit(limit)
+    return list(db.execute(statement).scalars())
+
+
+def purge_answers(db: Connection, limit: int = BATCH) -> int:
+    """Remove stored answers past their life; returns how many."""
+    keys = table_of(IdempotencyKey)
+    old = select(keys.c.key).where(keys.c.expires_at <= func.now()).limit(limit)
+    return db.execute(delete(keys).where(keys.c.key.in_(old))).rowcount
+
+
+def purge_tombstones(db: Connection, limit: int = BATCH) -> int:
+    """Remove tombstones past their 30 days with what is left of their events; returns how many."""
+    old = list(
+        db.execute(
+            select(_c.id)
+            .where(_c.deleted_at <= func.now() - TOMBSTONE_LIFE)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).scalars()
+    )
+    if old:
+        for model in (SessionEvent, SessionOutput, SessionTransition):
+            rows = table_of(model)
+            db.execute(delete(rows).where(rows.c.session_id.in_(old)))
+        sessions = table_of(Session)
+        db.execute(delete(sessions).where(sessions.c.id.in_(old)))
+    return len(old)

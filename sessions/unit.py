@@ -1,0 +1,164 @@
+"""Running operations inside one transaction: load and lock, look up answers, decide, settle, write.
+
+One operation or many, the same code: that is what lets a worker commit waiting operations together
+without any verb knowing it. An operation that fails alone changes nothing of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, SessionNotFound
+from sessionfleet.messages.base import Write
+from sessions import deadlines
+from sessions.change import Change, Context, Operation, Outcome
+from sessions.duties import refuse_overdue
+from sessions.policy import Policy
+from sessions.record import Record
+from sessions.settle import Row, Settled, answer, settle
+from sessions.store import loader, writer
+
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one transaction: the rows as they stand after the operations so far."""
+
+    now: datetime
+    policy: Policy
+    records: dict[str, Record]
+    stored: dict[str, loader.Stored]
+    agents: frozenset[str]
+    settled: list[Settled] = field(default_factory=list)
+    answers: list[Row] = field(default_factory=list)
+
+
+def run(db: Connection, operations: Sequence[Operation], policy: Policy) -> list[Outcome]:
+    """Run ``operations`` in order in the open transaction of ``db``; the caller commits.
+
+    Locks the sessions they name in id order. Outcomes come in the order of the operations. Raises
+    what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll back, run again.
+    """
+    keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
+    records = loader.by_keys(loader.lock(db, keys))
+    now, stored = loader.clock_and_answers(db, [op.key for op in operations if op.idempotent])
+    agents = {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
+    known = loader.known_agents(db, agents) if policy.check_agents else frozenset()
+    state = _Run(now, policy, records, stored, known)
+    outcomes = [_one(state, operation) for operation in operations]
+    if state.settled:
+        writer.write(db, _joined(state.settled), policy)
+    if state.answers:
+        writer.store_answers(db, state.answers, now, policy.idempotency_life)
+    return outcomes
+
+
+def _one(state: _Run, operation: Operation) -> Outcome:
+    body_hash = body_digest(operation) if operation.idempotent else ""
+    first = state.stored.get(operation.key) if operation.idempotent else None
+    if first is not None:
+        return replay(operation.key, body_hash, first)
+    try:
+        session = _session(state, operation)
+        now = state.now if session is None else max(state.now, session.updated_at)
+        ctx = Context(now, state.policy, operation.task_id, operation.message.actor, state.agents)
+        check_deadline(operation.message, now)
+        change = _decide(operation, session, ctx)
+        settled = settle(session, change, operation, ctx) if change.create or session else None
+    except FleetError as error:
+        return Outcome(error=error)
+    if settled is None:
+        return Outcome()
+    wrote = not settled.empty
+    if wrote:
+        state.settled.append(settled)
+        state.records.update(loader.by_keys([settled.record]))
+    if change.error is not None:
+        return Outcome(error=change.error, record=settled.record)
+    given = answer(change, settled.record)
+    if operation.idempotent:
+        state.answers.append(
+            {
+                "key": operation.key,
+                "operation": operation.name,
+                "task_id": operation.task_id,
+                "body_hash": body_hash,
+                "answer": given,
+            }
+        )
+        state.stored[operation.key] = loader.Stored(operation.name, operation.task_id, body_hash, given)
+    return Outcome(answer=given, record=settled.record if wrote else None)
+
+
+def _session(state: _Run, operation: Operation) -> Record | None:
+    for key in (operation.session_key, operation.second_key):
+        session = loader.locked_records(state.records, key)
+        # A tombstone is no session, but while it lies there its uuid cannot be given again.
+        if session is not None and (session.deleted_at is None or (operation.creates and str(session.id) == key)):
+            return session
+    if not operation.creates:
+        raise SessionNotFound(session_id=operation.session_key)
+    return None
+
+
+def _decide(operation: Operation, session: Record | None, ctx: Context) -> Change:
+    guarded = session is not None and not operation.creates and operation.refuses_overdue
+    if guarded and session is not None and deadlines.overdue(session, ctx.now, ctx.policy):
+        return refuse_overdue(session, ctx)
+    return operation.verb(session, operation.message, ctx)
+
+
+def check_deadline(message: Write, now: datetime) -> None:
+    """Raise DeadlineExceeded when the caller no longer waits (E-19)."""
+    deadline = message.deadline_at
+    if deadline is not None and deadline < now:
+        raise DeadlineExceeded(deadline_at=deadline.isoformat())
+
+
+def replay(key: str, body_hash: str, first: loader.Stored) -> Outcome:
+    """The stored answer with ``replayed=true``, or IdempotencyConflict for another body (B-13)."""
+    if first.body_hash != body_hash:
+        return Outcome(error=IdempotencyConflict(idempotency_key=key, first_task_id=first.task_id))
+    given = {**first.answer, "replayed": True} if isinstance(first.answer, dict) else first.answer
+    return Outcome(answer=given, replayed=True)
+
+
+def body_digest(operation: Operation) -> str:
+    """SHA-256 over operation name and canonical arguments, without key and deadline."""
+    return digest(operation.name, operation.message.body())
+
+
+def digest(name: str, body: dict[str, Any]) -> str:
+    """The digest two uses of one idempotency key must share."""
+    text = json.dumps([name, body], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _joined(changes: Sequence[Settled]) -> list[Settled]:
+    """Several changes of one session as one: the last state, all rows."""
+    joined: dict[UUID, Settled] = {}
+    for change in changes:
+        first = joined.get(change.record.id)
+        joined[change.record.id] = change if first is None else _join(first, change)
+    return list(joined.values())
+
+
+def _join(first: Settled, second: Settled) -> Settled:
+    return dataclasses.replace(
+        second,
+        insert=first.insert,
+        columns={**first.columns, **second.columns},
+        events=first.events + second.events,
+        transitions=first.transitions + second.transitions,
+        output=first.output + second.output,
+        audit=first.audit + second.audit,
+        removed=second.removed or first.removed,
+    )
