@@ -1,0 +1,1 @@
+"""Audit chain, partitions, replay, time travel, exports, retention."""
