@@ -1,0 +1,1 @@
+"""DOMAIN: recurrence, tick ledger, overlap, misfire and the runs of scheduled reviews."""

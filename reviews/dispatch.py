@@ -1,0 +1,92 @@
+"""Settling slots: the ledger row and the next slot of a schedule in one transaction (row H-06)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from reviews import ledger, recurrence, zones
+from reviews.rule import Rule
+from reviews.store import executions, schedules
+
+SCHEDULES_AT_ONCE = 200
+ROWS_AT_ONCE = 5000
+"""Schedules and ledger rows of one transaction; what is beyond waits for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What one transaction did; ``schedules`` is 0 when nothing was due."""
+
+    schedules: int
+    queued: int
+    skipped: int
+
+
+def settle_due(db: Connection, now: datetime, grace: timedelta) -> Settled:
+    """Settle schedules that are due by the database clock. Any number of dispatchers may do this at
+    once: each locks what it settles and passes over what others hold."""
+    return _settle(db, schedules.claim_due(db, SCHEDULES_AT_ONCE), now, grace)
+
+
+def settle_one(db: Connection, schedule: schedules.Row, now: datetime, grace: timedelta) -> datetime | None:
+    """Settle all due slots of a schedule that is locked, before it changes; its next slot after them."""
+    next_run: datetime | None = schedule["next_run"]
+    while next_run is not None and next_run <= now:
+        _settle(db, [schedule], now, grace)
+        schedule = schedules.lock(db, schedule["schedule_id"])
+        next_run = schedule["next_run"]
+    return next_run
+
+
+def follow_zones(db: Connection, now: datetime) -> int:
+    """Compute next slots anew that an older release of the zone rules gave (H-05); how many schedules.
+    Slots that are due are settled as they stand, before."""
+    old = schedules.claim_outdated(db, zones.TZDATA_VERSION, SCHEDULES_AT_ONCE)
+    for schedule in old:
+        rule, next_run = Rule.of(schedule), schedule["next_run"]
+        if next_run is not None and rule.schedule_type != "interval":
+            next_run = recurrence.first(rule, now)
+        schedules.change(db, schedule["schedule_id"], {"next_run": next_run, "tzdata_version": zones.TZDATA_VERSION})
+    return len(old)
+
+
+def _settle(db: Connection, due: Sequence[schedules.Row], now: datetime, grace: timedelta) -> Settled:
+    active = executions.active(db, [schedule["schedule_id"] for schedule in due]) if due else {}
+    limited = [schedule["schedule_id"] for schedule in due if schedule["max_runs"] is not None]
+    so_far = executions.slots_run(db, limited) if limited else {}
+    rows: list[dict[str, Any]] = []
+    next_runs: dict[str, datetime | None] = {}
+    for schedule in due:
+        if len(rows) >= ROWS_AT_ONCE:
+            break
+        schedule_id, next_run = schedule["schedule_id"], schedule["next_run"]
+        plan = ledger.plan(
+            Rule.of(schedule, anchor=next_run),
+            next_run,
+            max(now, next_run),  # the claim read the clock a moment later
+            _policy(schedule, active.get(schedule_id, 0), so_far.get(schedule_id, 0), grace),
+        )
+        rows += [executions.row_of(slot, schedule_id, schedule["priority"], now) for slot in plan.slots]
+        next_runs[schedule_id] = plan.next_run
+    statuses = executions.add(db, rows)
+    schedules.move(db, next_runs)
+    return Settled(len(next_runs), statuses.count("queued"), statuses.count("skipped"))
+
+
+def _policy(schedule: schedules.Row, active: int, so_far: int, grace: timedelta) -> ledger.Policy:
+    together = schedule["max_instances"] if schedule["overlap"] == "allow_all" else 1
+    most = schedule["max_runs"]
+    return ledger.Policy(
+        schedule_id=schedule["schedule_id"],
+        enabled=schedule["enabled"],
+        grace=grace,
+        coalesce=schedule["coalesce"],
+        full="limit" if schedule["overlap"] == "allow_all" else "overlap",
+        room=max(together - active, 0),
+        left=None if most is None else max(most - so_far, 0),
+    )

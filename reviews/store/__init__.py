@@ -1,0 +1,1 @@
+"""All SQL on schedules and on the tick ledger."""

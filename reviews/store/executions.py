@@ -1,0 +1,95 @@
+"""Rows of the tick ledger: one per slot, and the outbox of those that are to run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from models import ScheduleExecution, table_of
+from reviews.ledger import Slot
+from sessionfleet.words import Priority
+
+_t = table_of(ScheduleExecution)
+_c = _t.c
+
+ACTIVE = ("queued", "running")
+
+# Each time a run nobody started is sent again the wait doubles: a long queue is not made longer by copies.
+_TAKE = text("""
+    UPDATE schedule_executions
+    SET publish_at = clock_timestamp() + make_interval(secs => :again * power(2, least(publishes, 5))),
+        publishes = least(publishes + 1, 1000)
+    WHERE execution_id IN (
+        SELECT execution_id FROM schedule_executions
+        WHERE publish_at <= clock_timestamp() ORDER BY publish_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    RETURNING execution_id, priority
+""")
+
+
+def row_of(slot: Slot, schedule_id: str, priority: str, now: datetime) -> dict[str, Any]:
+    """The ledger row of a decided slot."""
+    runs = slot.reason is None
+    return {
+        "execution_id": f"exec_{uuid4().hex}",
+        "schedule_id": schedule_id,
+        "kind": "scheduled",
+        "nominal_utc": slot.nominal,
+        "status": "queued" if runs else "skipped",
+        "reason": slot.reason,
+        "priority": priority,
+        "attempt": 0,
+        "queued_at": now,
+        "not_before": slot.start if runs else None,
+        "publish_at": max(now, slot.start) if runs and slot.start else None,
+        "publishes": 0,
+    }
+
+
+def add(db: Connection, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Insert ledger rows; the statuses of those that are new. A slot that has a row keeps it."""
+    if not rows:
+        return []
+    statement = insert(_t).on_conflict_do_nothing(index_elements=["schedule_id", "nominal_utc", "kind"])
+    return list(db.execute(statement.returning(_c.status), rows).scalars())
+
+
+def add_one(db: Connection, row: dict[str, Any]) -> dict[str, Any]:
+    """Insert one row that must be new; the row as stored."""
+    return db.execute(insert(_t).values(**row).returning(*_c)).one()._asdict()
+
+
+def active(db: Connection, schedule_ids: Collection[str]) -> dict[str, int]:
+    """Runs of each schedule that wait or are under way; schedules without any are left out."""
+    statement = select(_c.schedule_id, func.count()).group_by(_c.schedule_id)
+    statement = statement.where(_c.schedule_id.in_(schedule_ids), _c.status.in_(ACTIVE))
+    return {row[0]: row[1] for row in db.execute(statement)}
+
+
+def slots_run(db: Connection, schedule_ids: Collection[str]) -> dict[str, int]:
+    """Slots of each schedule that ran or are to run; schedules without any are left out."""
+    statement = select(_c.schedule_id, func.count()).group_by(_c.schedule_id)
+    statement = statement.where(_c.schedule_id.in_(schedule_ids), _c.kind == "scheduled", _c.status != "skipped")
+    return {row[0]: row[1] for row in db.execute(statement)}
+
+
+def to_publish(db: Connection, limit: int, again_seconds: float) -> list[tuple[str, Priority]]:
+    """Queued runs whose message is to be sent: (execution_id, priority). Once this is committed nobody
+    sends them again before ``again_seconds``, so a crash between commit and send costs that time."""
+    rows = db.execute(_TAKE, {"limit": limit, "again": again_seconds}).all()
+    return [(row.execution_id, row.priority) for row in rows]
+
+
+def drop_queued(db: Connection, schedule_id: str) -> int:
+    """Runs of a deleted schedule that have not begun become skipped; how many."""
+    statement = (
+        update(_t)
+        .where(_c.schedule_id == schedule_id, _c.status == "queued")
+        .values(status="skipped", reason="deleted", publish_at=None, ended_at=func.clock_timestamp())
+    )
+    return db.execute(statement).rowcount

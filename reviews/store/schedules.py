@@ -1,0 +1,88 @@
+"""Rows of ``scheduled_reviews``: insert, lock, claim what is due, change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from models import ScheduledReview, table_of
+from sessionfleet.errors import ScheduleNotFound
+
+Row = dict[str, Any]
+
+_t = table_of(ScheduledReview)
+_c = _t.c
+
+
+def add(db: Connection, values: Mapping[str, Any]) -> Row:
+    """Insert one schedule; the row as stored."""
+    return db.execute(insert(_t).values(**values).returning(*_c)).one()._asdict()
+
+
+def lock(db: Connection, schedule_id: str) -> Row:
+    """One schedule, locked against dispatchers and other writers (FOR NO KEY UPDATE, so that runs may
+    still refer to it); raises ScheduleNotFound for an unknown or deleted one."""
+    statement = select(*_c).where(_c.schedule_id == schedule_id, _c.deleted_at.is_(None))
+    row = db.execute(statement.with_for_update(key_share=True)).first()
+    if row is None:
+        raise ScheduleNotFound(schedule_id=schedule_id)
+    return row._asdict()
+
+
+def claim_due(db: Connection, limit: int) -> list[Row]:
+    """Schedules whose next slot has come by the database clock, earliest first, locked until the
+    transaction ends; those that another dispatcher holds are passed over."""
+    statement = (
+        select(*_c)
+        .where(_c.next_run <= func.clock_timestamp())
+        .order_by(_c.next_run)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return [row._asdict() for row in db.execute(statement)]
+
+
+def claim_outdated(db: Connection, tzdata_version: str, limit: int) -> list[Row]:
+    """Schedules without a due slot whose ``next_run`` comes of zone rules older than those, locked; what
+    others hold is passed over."""
+    statement = (
+        select(*_c)
+        .where(_c.tzdata_version < tzdata_version, (_c.next_run > func.clock_timestamp()) | _c.next_run.is_(None))
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    )
+    return [row._asdict() for row in db.execute(statement)]
+
+
+def move(db: Connection, next_runs: Mapping[str, datetime | None]) -> None:
+    """Set the next slot of locked schedules."""
+    if next_runs:
+        statement = update(_t).where(_c.schedule_id == bindparam("id")).values(next_run=bindparam("slot"))
+        db.execute(statement, [{"id": key, "slot": slot} for key, slot in next_runs.items()])
+
+
+def change(db: Connection, schedule_id: str, values: Mapping[str, Any]) -> Row:
+    """Write columns of one locked schedule; the row as stored."""
+    statement = update(_t).where(_c.schedule_id == schedule_id).values(**values)
+    return db.execute(statement.returning(*_c)).one()._asdict()
+
+
+def count_run(db: Connection, schedule_id: str, started_at: datetime, status: str) -> None:
+    """Note that a run of the schedule has ended; it is paused after ``pause_after_failures`` in a row."""
+    row = db.execute(
+        update(_t)
+        .where(_c.schedule_id == schedule_id)
+        .values(
+            last_run=started_at,
+            last_status=status,
+            run_count=_c.run_count + 1,
+            failures_in_row=0 if status == "success" else _c.failures_in_row + 1,
+        )
+        .returning(_c.enabled, _c.pause_after_failures, _c.failures_in_row)
+    ).one()
+    if row.enabled and 0 < row.pause_after_failures <= row.failures_in_row:
+        note = f"{row.failures_in_row} runs in a row failed"
+        change(db, schedule_id, {"enabled": False, "pause_note": note})
