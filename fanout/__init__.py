@@ -1,0 +1,1 @@
+"""The Redis side: keys, document cache, streams, pub/sub and their scripts."""

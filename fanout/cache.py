@@ -1,0 +1,166 @@
+"""The document cache: write-through copies of committed session documents (rows B-10, B-11, B-12).
+
+PostgreSQL is the truth; the cache may lose anything at any time. What it promises: an older document never
+replaces a newer one, whatever the order in which writers arrive; a corrupt entry is a miss and goes alone;
+with Redis away every call returns quickly with "nothing", never with an error.
+
+An entry is a JSON string that begins with ``{"revision":N,"last_seq":M,``, so that Lua can compare without
+parsing a megabyte. Two entries are no documents: a deleted session's mark, which no later write of that
+session passes, and the relay's stale mark (``"stale":true``), left where an event is newer than the cached
+document: it counts as a miss and refuses documents from before that event.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
+
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from fanout.breaker import Breaker, breaker_of
+from fanout.keys import document_key, external_key
+from fanout.script import Script
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+T = TypeVar("T")
+
+DELETED = '{"revision":9007199254740991,"deleted":true}'
+MARK_LIFE = 300
+"""Seconds a mark stays: longer than any writer can be late."""
+
+_put = Script("put_document")
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class DocumentCache:
+    """Documents by session id or external id; thread-safe, made after a fork.
+
+    ``ttl``: life of an entry in seconds, renewed by every write (cache_ttl). ``fields``: names a document
+    must have; an entry that lacks one was written by another release and counts as corrupt. The client
+    should be one of :func:`fanout.connection.connect` with the timeout ``HASTY``.
+    """
+
+    def __init__(
+        self, client: Redis, ttl: int, *, fields: Collection[str] = (), breaker: Breaker | None = None
+    ) -> None:
+        self.client = client
+        self.ttl = ttl
+        self.breaker = breaker or breaker_of(client)
+        self._fields = frozenset(fields)
+
+    def put(self, documents: Iterable[Mapping[str, Any]]) -> int:
+        """Caches each document unless a newer one (by ``revision``) is there; answers how many were stored.
+
+        A document needs ``id`` and ``revision``; ``last_seq`` and ``external_id`` are used when present.
+        One round trip for all of them.
+        """
+        calls = []
+        for document in documents:
+            try:
+                calls.append(self._call(document))
+            except (TypeError, ValueError, KeyError):  # the write is committed: its answer must not fail now
+                log.exception("a document cannot be cached", extra={"session_id": str(document.get("id"))})
+        if not calls:
+            return 0
+        return sum(self._guarded(lambda: _put.run_many(self.client, calls), []))
+
+    def get(self, session_id: str) -> Document | None:
+        """The cached document of a session, or None: not cached, deleted, corrupt, or Redis is away."""
+        return self._guarded(lambda: self._read(session_id), None)
+
+    def find(self, reference: str) -> Document | None:
+        """As :meth:`get`, by id or external id (Q-01)."""
+        return self._guarded(lambda: self._read(reference) or self._read_external(reference), None)
+
+    def get_many(self, session_ids: Iterable[str]) -> dict[str, Document]:
+        """The cached documents among these sessions, by id, in one round trip; what is missing is a miss."""
+        wanted = list(dict.fromkeys(session_ids))
+        return self._guarded(lambda: self._read_many(wanted), {}) if wanted else {}
+
+    def mark_deleted(self, session_ids: Iterable[str], external_ids: Iterable[str] = ()) -> None:
+        """Removes documents of deleted sessions so that no late writer brings them back."""
+        keys = [document_key(each) for each in session_ids]
+        gone = [external_key(each) for each in external_ids]
+
+        def mark() -> None:
+            with self.client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.set(key, DELETED, ex=MARK_LIFE)
+                if gone:
+                    pipe.unlink(*gone)
+                pipe.execute()
+
+        if keys:
+            self._guarded(mark, None)
+
+    def drop(self, session_id: str) -> None:
+        """Forgets one entry; the next read fetches it from PostgreSQL."""
+        self._guarded(lambda: self.client.unlink(document_key(session_id)), 0)
+
+    def _call(self, document: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+        session_id, revision, last_seq = document["id"], int(document["revision"]), document.get("last_seq")
+        head: Document = {"revision": revision}
+        if last_seq is not None:
+            head["last_seq"] = int(last_seq)
+        body = _encode(head | {name: value for name, value in document.items() if name not in head})
+        keys, arguments = [document_key(session_id)], [revision, head.get("last_seq", ""), self.ttl, body]
+        if document.get("external_id"):
+            keys.append(external_key(document["external_id"]))
+            arguments.append(session_id)
+        return keys, arguments
+
+    def _read(self, session_id: str) -> Document | None:
+        key = document_key(session_id)
+        try:
+            raw = self.client.get(key)
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            raw = b""
+        return self._checked(session_id, raw)
+
+    def _read_many(self, session_ids: list[str]) -> dict[str, Document]:
+        found = self.client.mget([document_key(each) for each in session_ids])
+        checked = ((each, self._checked(each, raw)) for each, raw in zip(session_ids, found, strict=True))
+        return {session_id: document for session_id, document in checked if document is not None}
+
+    def _read_external(self, external_id: str) -> Document | None:
+        raw = self.client.mget([external_key(external_id)])[0]  # MGET: another type is a miss, not an error
+        document = self._read(_text(raw)) if raw else None
+        return document if document and document.get("external_id") == external_id else None
+
+    def _checked(self, session_id: str, raw: bytes | str | None) -> Document | None:
+        if raw is None:
+            return None
+        try:
+            entry = json.loads(raw)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict) and type(entry.get("revision")) is int:
+            if entry.get("deleted") is True or entry.get("stale") is True:
+                return None
+            if entry.get("id") == session_id and self._fields <= entry.keys():
+                return entry
+        log.warning("dropped a corrupt cache entry", extra={"session_id": session_id})
+        self.client.unlink(document_key(session_id))
+        return None
+
+    def _guarded(self, call: Callable[[], T], otherwise: T) -> T:
+        if not self.breaker.allows():
+            return otherwise
+        try:
+            result = call()
+        except (RedisError, OSError) as error:
+            self.breaker.failed(error)
+            return otherwise
+        self.breaker.succeeded()
+        return result
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
