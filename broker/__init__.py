@@ -1,0 +1,1 @@
+"""The broker channel and the guard against malformed messages; knows nothing of sessions."""

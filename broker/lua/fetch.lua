@@ -1,0 +1,109 @@
+-- One round trip of a consumer: drop what it has finished with, take what it has room for, and note
+-- each message as unacknowledged in the same step, so that no message is ever known to a socket alone.
+-- Nothing is decoded here: the message is noted as it is, for the queue it came from.
+--
+-- KEYS: unacked index, unacked hash, alive, owned, quarantine, then a bell per queue, then the lists: all
+--       queues of the first priority step, all of the second, ...
+-- ARGV: limit, owner ('' is not watched over), start of the tags, 1 for strict order of the queues, largest
+--       message in bytes, milliseconds a bell lasts, queues, steps, acks, finished tags...,
+--       per queue 1 where messages need no acknowledgement, queue names as JSON...
+-- Returns {queue number, message, queue number, message, ...}, highest priority first. Message i has the
+-- tag start .. i.
+local index, unacked, alive, owned, quarantine = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local limit, owner, start, strict = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
+local largest, life, queues = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local steps, acks = tonumber(ARGV[8]), tonumber(ARGV[9])
+local no_ack, names = 9 + acks, 9 + acks + queues
+
+-- Every key is written to before the first message is taken. A key of another type must fail here; and
+-- a script whose first write frees memory may go on writing on a full server: else it could never be emptied.
+redis.call('ZREM', index, '')
+redis.call('HDEL', unacked, '')
+redis.call('LTRIM', quarantine, 0, -1)
+local time = redis.call('TIME')
+local now = time[1] .. '.' .. string.format('%06d', tonumber(time[2]))
+if owner ~= '' then
+  redis.call('SREM', owned, '')
+  redis.call('ZADD', alive, now, owner)
+end
+for first = 10, 9 + acks, 1000 do
+  local last = math.min(first + 999, 9 + acks)
+  redis.call('ZREM', index, unpack(ARGV, first, last))
+  redis.call('HDEL', unacked, unpack(ARGV, first, last))
+  redis.call('SREM', owned, unpack(ARGV, first, last))
+end
+
+local out, scores, entries, tags, taken, trouble = {}, {}, {}, {}, 0, nil
+
+local function take(queue, raw)
+  local name = ARGV[names + queue]
+  if #raw > largest then
+    local head = '{"reason": "larger than ' .. ARGV[5] .. ' bytes", "queue": ' .. name .. ', "at": ' .. now .. '}'
+    redis.call('LPUSH', quarantine, head .. '\n' .. raw)
+    return
+  end
+  taken = taken + 1
+  out[#out + 1] = queue
+  out[#out + 1] = raw
+  if ARGV[no_ack + queue] ~= '1' then
+    local tag = start .. taken
+    scores[#scores + 1] = now
+    scores[#scores + 1] = tag
+    entries[#entries + 1] = tag
+    entries[#entries + 1] = '[' .. raw .. ',"",' .. name .. ']'
+    tags[#tags + 1] = tag
+  end
+end
+
+-- Takes up to `most` from one list; whether there were any.
+local function pop(step, queue, most)
+  local found = redis.pcall('RPOP', KEYS[5 + step * queues + queue], most)
+  if not found then return false end
+  if found.err then
+    trouble = found
+    return false
+  end
+  for _, raw in ipairs(found) do take(queue, raw) end
+  return #found > 0
+end
+
+for step = 1, steps do
+  if strict or queues == 1 then
+    for queue = 1, queues do
+      while taken < limit and pop(step, queue, limit - taken) do end
+    end
+  else
+    local found = true
+    while found and taken < limit do
+      found = false
+      for queue = 1, queues do
+        if taken < limit and pop(step, queue, 1) then found = true end
+      end
+    end
+  end
+end
+
+if #tags > 0 then
+  redis.call('ZADD', index, unpack(scores))
+  redis.call('HSET', unacked, unpack(entries))
+  if owner ~= '' then redis.call('SADD', owned, unpack(tags)) end
+end
+
+-- A bell means that something waits. Whoever leaves messages behind rings for the next consumer.
+for queue = 1, queues do
+  local bell, waiting = KEYS[5 + queue], 0
+  if taken >= limit then
+    for step = 1, steps do
+      local length = redis.pcall('LLEN', KEYS[5 + step * queues + queue])
+      if type(length) == 'number' then waiting = waiting + length end
+    end
+  end
+  if waiting == 0 then
+    redis.call('DEL', bell)
+  elseif redis.call('EXISTS', bell) == 0 then
+    redis.call('LPUSH', bell, '1')
+    redis.call('PEXPIRE', bell, life)
+  end
+end
+if trouble and taken == 0 then return trouble end
+return out
