@@ -1,0 +1,23 @@
+"""Importing this module declares every task of the fleet; a new task module is named here."""
+
+from tasks import (
+    agents,
+    dead_letters,
+    maintenance,
+    maintenance_outbox,
+    maintenance_partitions,
+    schedule_views,
+    schedules,
+    sessions,
+)
+
+__all__ = [
+    "agents",
+    "dead_letters",
+    "maintenance",
+    "maintenance_outbox",
+    "maintenance_partitions",
+    "schedule_views",
+    "schedules",
+    "sessions",
+]

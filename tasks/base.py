@@ -1,0 +1,227 @@
+"""The one way to declare a task.
+
+A declaration names a message class and the function behind it; nothing touches Celery until
+:func:`register` builds the tasks for one app, so the functions stay plain and there is no global
+app. Four kinds:
+
+- ``operation(Message, verb)``: a verb of ``sessions/`` on one session, through loader and writer;
+- ``@command(Message)``: ``f(work, command) -> answer``, one transaction of its own, idempotent by key;
+- ``@query(Message)``: ``f(db, command, runtime) -> answer``, reads only;
+- ``@duty(Message)``: ``f(runtime, command) -> answer``, opens its own transactions.
+
+Every task takes keyword arguments only, validated by the message class. A typed error is the
+task's failure; Celery stores its shape, so any kind of caller can read it. PostgreSQL that does not
+answer is E:UNAVAILABLE (A-12); anything unforeseen is E:INTERNAL, with the traceback in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Celery, Task
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from broker.containment import contained
+from sessionfleet.errors import FleetError, Internal, TimeLimit, Unavailable, ValidationFailed
+from sessionfleet.messages.base import Message, Write
+from sessions.change import Change, Context, Operation
+from tasks import deliveries
+from tasks.runtime import Runtime
+from tasks.unit_of_work import Work, run_command, run_operations
+
+Kind = Literal["operation", "command", "query", "duty"]
+F = TypeVar("F", bound=Callable[..., Any])
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One task before there is an app: its message, its kind, the plain function behind it."""
+
+    message: type[Message]
+    kind: Kind
+    function: Callable[..., Any]
+    creates: bool = False
+    refuses_overdue: bool = True
+    cached: Callable[[Runtime, Any], Any] | None = None
+
+
+DECLARED: dict[str, Declaration] = {}
+"""Wire name -> declaration, filled as the task modules are imported."""
+
+
+def _declare(declaration: Declaration) -> None:
+    name = declaration.message.wire_name
+    if name in DECLARED:
+        raise TypeError(f"two tasks are named {name}")
+    DECLARED[name] = declaration
+
+
+def operation(
+    message: type[Write],
+    verb: Callable[[Any, Any, Context], Change],
+    *,
+    creates: bool = False,
+    refuses_overdue: bool = True,
+) -> None:
+    """Declare a session verb as a task. ``creates``: the session need not exist;
+    ``refuses_overdue=False``: the verb also works on a session whose deadline has passed."""
+    _declare(Declaration(message, "operation", verb, creates, refuses_overdue))
+
+
+def command(message: type[Write]) -> Callable[[F], F]:
+    """Declare ``f(work: Work, command) -> answer``: a write that is not a verb on one session."""
+    return _decorator(message, "command")
+
+
+def query(message: type[Message], *, cached: Callable[[Runtime, Any], Any] | None = None) -> Callable[[F], F]:
+    """Declare ``f(db: Connection, command, runtime) -> answer``: a read. ``cached(runtime, command)``
+    is asked first and may answer None; then PostgreSQL is."""
+    return _decorator(message, "query", cached)
+
+
+def duty(message: type[Message]) -> Callable[[F], F]:
+    """Declare ``f(runtime: Runtime, command) -> answer``: a periodic duty with its own transactions."""
+    return _decorator(message, "duty")
+
+
+def _decorator(
+    message: type[Message], kind: Kind, cached: Callable[[Runtime, Any], Any] | None = None
+) -> Callable[[F], F]:
+    def declare(function: F) -> F:
+        _declare(Declaration(message, kind, function, cached=cached))
+        return function
+
+    return declare
+
+
+class FleetTask(Task):  # type: ignore[misc]
+    """A declared task bound to an app that has a ``runtime``."""
+
+    abstract = True
+    typing = False  # the message class checks the arguments, and says what is wrong with them
+    throws = (FleetError,)
+    Request = "broker.request:GuardedRequest"  # keeps the message of a task that can never succeed
+    # A task whose process died runs again by task_retry_on_worker_lost, so often and so soon.
+    max_retries = 3
+    default_retry_delay = 1
+    declaration: Declaration
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Validate, execute, answer; raises a FleetError and nothing else."""
+        if args:
+            raise ValidationFailed.of("arguments", "a task takes keyword arguments only")
+        try:
+            message = self.declaration.message.parse(kwargs)
+            runtime = cast(Runtime, self.app.runtime).bound(self.request.id or "", self.name)
+            deliveries.admit(runtime, self.request)
+            with contained(self._ended):
+                return execute(self.declaration, runtime, message)
+        except FleetError:
+            raise
+        except SoftTimeLimitExceeded:
+            _, soft = self.request.timelimit or (None, None)
+            raise TimeLimit(operation=self.name, seconds=soft or self.soft_time_limit) from None
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise unavailable(error) from None
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise unavailable(error) from None
+            raise self._internal() from None
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets a typed error and the log the rest
+            raise self._internal() from None
+
+    def _ended(self, reason: str) -> Internal:
+        log.error("task failed: %s", reason, exc_info=sys.exc_info(), extra={"task_name": self.name})
+        return Internal(task_id=self.request.id, operation=self.name, reason=reason)
+
+    def _internal(self) -> Internal:
+        log.error("task failed", exc_info=sys.exc_info(), extra={"task_name": self.name})
+        return Internal(task_id=self.request.id, operation=self.name)
+
+
+def execute(declaration: Declaration, runtime: Runtime, message: Message) -> Any:
+    """Run one message by its declaration; what a task body comes down to."""
+    if declaration.kind == "operation":
+        return _operate(declaration, runtime, cast(Write, message))
+    if declaration.kind == "command":
+        return run_command(runtime, cast(Write, message), declaration.function)
+    if declaration.kind == "query":
+        if declaration.cached is not None and (answer := declaration.cached(runtime, message)) is not None:
+            return answer
+        with runtime.engine.connect() as db:
+            return declaration.function(db, message, runtime)
+    return declaration.function(runtime, message)
+
+
+def _operate(declaration: Declaration, runtime: Runtime, message: Write) -> Any:
+    [outcome] = run_operations(runtime, [operation_of(declaration, runtime, message)])
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.answer
+
+
+def operation_of(declaration: Declaration, runtime: Runtime, message: Write) -> Operation:
+    """The operation of a validated message."""
+    session_key, external_id = _session_key(message), getattr(message, "external_id", None)
+    return Operation(
+        name=message.wire_name,
+        message=message,
+        verb=declaration.function,
+        task_id=runtime.task_id,
+        session_key=session_key,
+        key=message.idempotency_key or runtime.task_id,
+        second_key=None if external_id == session_key else external_id,
+        creates=declaration.creates,
+        refuses_overdue=declaration.refuses_overdue,
+    )
+
+
+def _session_key(message: Write) -> str | None:
+    key = getattr(message, "session_id", None) or getattr(message, "id", None)
+    key = key or getattr(message, "external_id", None)
+    return None if key is None else str(key)
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """The typed error of a database that does not answer, without its address in it."""
+    lines = str(getattr(error, "orig", error)).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].rpartition(" failed: ")[2]  # libpq puts host and port before it
+    return Unavailable(service="PostgreSQL", reason=reason)
+
+
+def register(app: Celery) -> None:
+    """Build and register every declared task on ``app``."""
+    for name, declaration in DECLARED.items():
+        attributes = {
+            "name": name,
+            "declaration": declaration,
+            "ignore_result": False,
+            "keep_expired": declaration.kind != "duty",  # the next tick is there by then
+            "__doc__": declaration.message.__doc__,
+        }
+        app.register_task(type(name.replace(".", "_"), (FleetTask,), attributes)())
+
+
+__all__ = [
+    "DECLARED",
+    "Connection",
+    "Declaration",
+    "FleetTask",
+    "Work",
+    "command",
+    "duty",
+    "execute",
+    "operation",
+    "query",
+    "register",
+    "unavailable",
+]

@@ -1,0 +1,208 @@
+"""Draining the outbox: committed events from PostgreSQL to Redis, in order (rows D-08, D-09).
+
+One :class:`Drain` belongs to one leader's term. Whoever leads, the relay process or the sweep, calls
+:meth:`Drain.begin` and then :meth:`Drain.step` for as long as it leads. A crash between publishing and saving
+the cursor repeats nothing: Redis refuses what it has. A leader that was paused and replaced does no harm
+either: its old events are refused, its cursor is fenced by the lease's epoch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from fanout.envelope import encode, is_global, message
+from fanout.publish import Outgoing, Published, Publisher, PublishOutage
+from fanout.streams import Streams
+from sessions import outbox, outbox_generation
+from sessions.event_queries import envelope
+from sessions.outbox import Cursor, DeadLetter, Leader
+from sessions.outbox_generation import Floor
+
+log = logging.getLogger(__name__)
+
+REFUSALS = 3
+"""Refusals for its own sake after which an event becomes a dead letter (D-09)."""
+
+KEEP = 1000
+"""Entries of the Stream of a session whose row is gone."""
+
+
+class NoLongerLeader(Exception):
+    """Another process has taken the lease; nothing was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step did. ``more``: go on at once; ``waiting``: committed events wait for an older
+    transaction to end; ``pause``: seconds until the next try of an event that was refused."""
+
+    published: int = 0
+    repeats: int = 0
+    buried: int = 0
+    more: bool = False
+    waiting: bool = False
+    pause: float = 0.0
+
+
+class Drain:
+    """One leader's way through the outbox. All methods raise PublishOutage or RedisError while Redis is away,
+    what SQLAlchemy raises while PostgreSQL is, and NoLongerLeader."""
+
+    def __init__(self, db: Connection, publisher: Publisher, leader: Leader) -> None:
+        """``db`` must be in AUTOCOMMIT: each statement sees what was committed before it."""
+        self._db = db
+        self._publisher = publisher
+        self._streams = Streams(publisher.client, publisher.keys)
+        self._leader = leader
+        self._cursor = Cursor(0, 0, 0, 0, 1)
+        self._floor: Floor | None = None
+        self._settled = 0
+
+    def begin(self) -> None:
+        """Loads the cursor and makes sure that the Streams belong to this database's past."""
+        self._cursor, self._floor = outbox.load_cursor(self._db), None
+        if outbox_generation.turned_back(self._db, self._cursor):
+            self._streams.retire(self._cursor.generation)
+            self._floor, self._settled = outbox_generation.floor(self._db), 0
+            log.warning("the database was restored: Streams begin anew", extra=self._generations())
+        elif self._is_foreign():
+            log.warning("the Streams hold another database's events: they begin anew", extra=self._generations())
+            self._streams.retire(self._cursor.generation)
+            self._save(self._next_generation(self._cursor))
+
+    def step(self) -> Step:
+        """Publishes one batch and saves the cursor."""
+        if self._floor is not None:
+            return self._settle(self._floor)
+        rows = outbox.read_batch(self._db, self._cursor)
+        if not rows:
+            return Step(waiting=outbox.pending(self._db, self._cursor, most=1) > 0)
+        result = self._publish(rows)
+        if result.repeats and self._is_foreign():
+            self.begin()
+            return Step(more=True)
+        if result.done:
+            self._save(self._cursor.at(int(rows[result.done - 1].xid), rows[result.done - 1].id))
+            self._forgive(rows[: result.done])
+        if not result.refused:
+            return Step(result.done - result.repeats, result.repeats, more=True)
+        first = rows[result.done]
+        return self._refused(rows, result, self._cursor.at(int(first.xid), first.id))
+
+    def trim(self) -> None:
+        """Upkeep, now and then: ages Stream entries out, bounds dead letters."""
+        before = outbox.position_before(self._db, self._cursor)
+        outbox.prune_dead_letters(self._db)
+        self._streams.trim(before)
+
+    def _publish(self, rows: Sequence[Row[Any]]) -> Published:
+        unsayable: list[str] = []
+
+        def events() -> Iterator[Outgoing]:
+            for row in rows:
+                try:
+                    yield outgoing(row)
+                except (TypeError, ValueError, KeyError) as error:
+                    unsayable.append(f"{type(error).__name__}: {error}")
+                    return
+
+        try:
+            result = self._publisher.publish(events())
+        except PublishOutage as outage:
+            tried = [row.event_id for row in rows[outage.done : outage.tried]]
+            outbox.record_failures(self._db, tried, str(outage), "outage")
+            raise
+        if unsayable and not result.refused:
+            result.refused[result.done] = unsayable[0]
+        return result
+
+    def _refused(self, rows: Sequence[Row[Any]], result: Published, after: Cursor) -> Step:
+        """Counts the refusals; the first of them goes to the dead letters at its third, and the cursor to
+        ``after`` with it."""
+        counts: dict[str, int] = {}
+        for place, reason in result.refused.items():
+            counts |= outbox.record_failures(self._db, [rows[place].event_id], reason, "refusal")
+        row, reason = rows[result.done], result.refused[result.done]
+        refusals = counts[row.event_id]
+        told = {"event_id": row.event_id, "session_id": row.session_id, "refusals": refusals}
+        log.warning("event refused: %s", reason, extra=told)
+        published = result.done - result.repeats
+        if refusals < REFUSALS:
+            return Step(published, result.repeats, pause=2.0 ** (refusals - 1))
+        tries = row.retry_count + 1
+        body = encode(message(envelope(row), stream_id=_stream_id(row), retry_count=tries, entity_ids=row.entity_ids))
+        subject = self._publisher.keys.session_channel(row.session_id)
+        if not outbox.bury(self._db, after, self._leader, DeadLetter(row.event_id, subject, reason, tries, body)):
+            raise NoLongerLeader
+        self._cursor = after
+        return Step(published, result.repeats, buried=1, more=True)
+
+    def _forgive(self, rows: Sequence[Row[Any]]) -> None:
+        failed_before = [row.event_id for row in rows if row.retry_count]
+        if failed_before:
+            outbox.clear_failures(self._db, failed_before)
+
+    def _save(self, cursor: Cursor) -> None:
+        if not outbox.save_cursor(self._db, cursor, self._leader):
+            raise NoLongerLeader
+        self._cursor = cursor
+
+    def _is_foreign(self) -> bool:
+        """Whether the Stream's newest entry is ahead of the cursor and unknown here. Ahead alone is what a
+        crash between publishing and saving leaves."""
+        newest = self._streams.newest()
+        if newest is None or newest[:2] <= (self._cursor.xid, self._cursor.last_id):
+            return False
+        return not outbox_generation.knows(self._db, *newest)
+
+    def _settle(self, line: Floor) -> Step:
+        """After a restore: publishes by id what is left from before, then begins the new generation."""
+        if not outbox_generation.is_complete(self._db, line):
+            return Step(waiting=True)
+        rows = outbox_generation.read_leftovers(self._db, self._cursor, line, self._settled, outbox.MAX_BATCH)
+        if not rows:
+            settled = Cursor(0, line.id, max(line.id, self._cursor.high_id), line.id, self._cursor.generation)
+            self._save(self._next_generation(settled))
+            self._floor = None
+            return Step(more=True)
+        result = self._publish(rows)
+        self._settled = rows[result.done - 1].id if result.done else self._settled
+        self._forgive(rows[: result.done])
+        if not result.refused:
+            return Step(result.done - result.repeats, result.repeats, more=True)
+        step = self._refused(rows, result, self._cursor)
+        self._settled = rows[result.done].id if step.buried else self._settled
+        return step
+
+    def _next_generation(self, cursor: Cursor) -> Cursor:
+        return Cursor(cursor.xid, cursor.last_id, cursor.high_id, cursor.floor_id, cursor.generation + 1)
+
+    def _generations(self) -> dict[str, int]:
+        return {"old_generation": self._cursor.generation, "generation": self._cursor.generation + 1}
+
+
+def outgoing(row: Row[Any]) -> Outgoing:
+    """An outbox row made ready for Redis."""
+    stored, name = envelope(row), row.event_name
+    wire = message(stored, stream_id=_stream_id(row), retry_count=row.retry_count, entity_ids=row.entity_ids)
+    return Outgoing(
+        stream_id=wire["stream_id"],
+        event_id=stored["event_id"],
+        session_id=stored["session_id"],
+        seq=row.seq,
+        event_name=name,
+        keep=row.max_events or KEEP,
+        message=encode(wire),
+        to_channels=row.publish,
+        to_global=is_global(name),
+        deleted=name == "session.deleted",
+    )
+
+
+def _stream_id(row: Row[Any]) -> str:
+    return f"{row.xid}-{row.id}"
