@@ -1,0 +1,1 @@
+"""TIME: the entries of RedBeat as plain data."""
