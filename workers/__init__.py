@@ -1,0 +1,1 @@
+"""ENTRY: the composition root, the processes, the command line."""

@@ -1,0 +1,63 @@
+"""The composition root: settings -> Celery app with its tasks and, per process, its runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+
+from broker import body
+from sessionfleet.errors import UnknownOperation, ValidationFailed
+from sessionfleet.messages import message_type
+from sessionfleet.request import STEPS
+from sessionfleet.words import Priority
+from tasks.base import register
+from tasks.runtime import Runtime
+from workers.celery_config import celery_config
+from workers.channel import use_channel
+from workers.resources import build_policy, build_runtime
+from workers.settings import Settings
+
+
+class FleetApp(Celery):  # type: ignore[misc]
+    """A Celery app that knows its settings and hands its tasks one :class:`Runtime` per process."""
+
+    settings: Settings
+    unknown_task_error: Callable[[str], Exception]
+    unreadable_message_error: Callable[[str], Exception]
+    _runtime: tuple[int, Runtime] | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """This process's resources, made at first use, so never inherited over a fork: a pooled
+        connection shared by two processes mixes their answers up."""
+        pid = os.getpid()
+        if self._runtime is None or self._runtime[0] != pid:
+            self._runtime = (pid, build_runtime(self.settings, self.publish))
+        return self._runtime[1]
+
+    def publish(self, name: str, arguments: dict[str, Any], priority: Priority = "medium") -> None:
+        """Send a task message by wire name to its queue; nobody waits for its result."""
+        queue = message_type(name).queue
+        self.send_task(name, kwargs=arguments, queue=queue, ignore_result=True, priority=STEPS[priority])
+
+
+def create_app(settings: Settings) -> FleetApp:
+    """The fleet's app for these settings: configuration, queues, beat entries, every declared task.
+
+    Connects to nothing.
+    """
+    import tasks.all  # noqa: F401 - importing the room declares its tasks
+
+    body.install()
+    use_channel()
+    app = FleetApp("sessionfleet", set_as_current=True)
+    app.settings = settings
+    build_policy(settings)  # what is wrong with it is said at the start, not at the first task
+    app.conf.update(celery_config(settings))
+    app.unknown_task_error = lambda name: UnknownOperation(operation=name)
+    app.unreadable_message_error = lambda reason: ValidationFailed.of("message", reason)
+    register(app)
+    return app

@@ -1,0 +1,72 @@
+"""The ``fleet`` command: one module per subcommand, imported when it is used.
+
+A new subcommand is a module with a click command named like it and one line in :data:`COMMANDS`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "up": "workers.cli.up",
+    "down": "workers.cli.down",
+    "status": "workers.cli.status",
+    "env": "workers.cli.env",
+    "logs": "workers.cli.logs",
+    "call": "workers.cli.call",
+    "tail": "workers.cli.tail",
+    "schedule": "workers.cli.schedule",
+    "deadletter": "workers.cli.deadletter",
+    "demo": "workers.cli.demo",
+    "migrate": "workers.cli.migrate",
+    "test": "workers.cli.test",
+}
+"""Name -> module, in the order of ``fleet --help``."""
+
+
+class Refused(click.ClickException):
+    """One sentence on stderr and exit code 2: settings or servers do not allow it."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"fleet: {self.message}", err=True, file=file)
+
+
+class Commands(click.Group):
+    """Subcommands by :data:`COMMANDS`; errors of settings and servers become :class:`Refused`."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return [name for name, module in COMMANDS.items() if find_spec(module)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from workers.embedded import ServerError
+        from workers.settings import SettingsError
+
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, ServerError) as error:
+            raise Refused(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def fleet() -> None:
+    """Run, watch and use a fleet of session workers.
+
+    Everything a fleet keeps on this machine is in .fleet (FLEET_HOME moves it).
+    """
+
+
+def main() -> None:
+    """The command line; exits with 0, 1 (it failed), 2 (wrong use, settings or servers)."""
+    fleet(prog_name="./fleet")

@@ -1,0 +1,5 @@
+"""``python -m workers.cli``, what ``./fleet`` becomes."""
+
+from workers.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""``fleet deadletter``: messages no worker could take, by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from workers.cli.reach import reached
+from workers.cli.tables import instant, table
+
+Document = dict[str, Any]
+
+
+@click.group()
+def deadletter() -> None:
+    """Look at messages that were put away, send them again, forget them.
+
+    \b
+    ./fleet deadletter list --reason unknown
+    ./fleet deadletter show 17
+    ./fleet deadletter requeue 17 18
+    """
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))
+
+
+@deadletter.command("list")
+@click.option("--queue", "from_queue", help="Of one queue.")
+@click.option("--task", "task_name", help="Of one task.")
+@click.option("--reason", help="Whose reason contains this text.")
+@click.option("--requeued", is_flag=True, help="Also those that were requeued and have not come back.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="Rows at most.")
+@as_json
+def list_(as_json: bool, **given: Any) -> None:
+    """List them, latest first."""
+    arguments = {name: value for name, value in given.items() if value is not None}
+    with reached() as fleet:
+        found = fleet.call("deadletter.list", **arguments)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif not found["items"]:
+        click.echo("no message was put away")
+    else:
+        click.echo(overview(found["items"]))
+        if found["cursor"]:
+            click.echo("there are more: --limit shows them")
+
+
+def overview(items: list[Document]) -> str:
+    """One line per letter."""
+    heads = ("ID", "LAST SEEN", "SEEN", "QUEUE", "TASK", "REASON")
+    rows = [
+        (
+            str(one["id"]),
+            instant(one["last_seen_at"]),
+            str(one["seen"]),
+            one["queue"] or "-",
+            one["task_name"] or "-",
+            one["reason"].partition("\n")[0][:100] + (" (requeued)" if one["requeued_at"] else ""),
+        )
+        for one in items
+    ]
+    return table(heads, rows)
+
+
+@deadletter.command()
+@click.argument("id_", metavar="ID", type=click.IntRange(1))
+def show(id_: int) -> None:
+    """Show one with its content, as JSON."""
+    with reached() as fleet:
+        click.echo(json.dumps(fleet.call("deadletter.show", id=id_), indent=2, ensure_ascii=False))
+
+
+@deadletter.command()
+@these
+def requeue(ids: tuple[int, ...]) -> None:
+    """Put messages back into their queues, as they came."""
+    with reached() as fleet:
+        answer = fleet.call("deadletter.requeue", ids=sorted(set(ids)))
+    if answer["requeued"]:
+        click.echo(f"requeued {_named(answer['requeued'])}")
+    if answer["skipped"]:
+        click.echo(f"skipped {_named(answer['skipped'])}: not there, requeued before, cut or without a queue")
+
+
+@deadletter.command()
+@these
+def discard(ids: tuple[int, ...]) -> None:
+    """Forget messages for good."""
+    with reached() as fleet:
+        click.echo(f"discarded {fleet.call('deadletter.discard', ids=sorted(set(ids)))['discarded']}")
+
+
+def _named(ids: list[int]) -> str:
+    return ", ".join(map(str, ids))

@@ -1,0 +1,42 @@
+"""``fleet tail``: events as they happen."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import click
+
+from sessionfleet import Event
+from workers.cli.event_lines import line
+from workers.cli.reach import reached
+
+
+@click.command()
+@click.argument("session_id", required=False)
+@click.option("--after", metavar="SEQ", help="Begin after this seq; without SESSION_ID after this Stream id.")
+@click.option("--type", "types", multiple=True, metavar="NAME", help="Only these events, e.g. session.paused.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="End after so many quiet seconds.")
+@click.option("--json", "as_json", is_flag=True, help="One envelope per line, as JSON.")
+def tail(
+    session_id: str | None, after: str | None, types: tuple[str, ...], timeout: float | None, as_json: bool
+) -> None:
+    """Print the events of SESSION_ID (uuid or external id) until it ends, or those of all sessions until Ctrl-C.
+
+    Begins with what happens from now on, or after --after: 0 is a session's beginning.
+    """
+    if session_id is not None and after is not None and not after.isdecimal():
+        raise click.BadParameter("must be a seq, 0 or more", param_hint="--after")
+    with suppress(KeyboardInterrupt), reached() as fleet:
+        mine = int(after) if session_id is not None and after is not None else None
+        everything = after if session_id is None else None
+        with fleet.subscribe(session_id, mine, after=everything, types=types or None, timeout=timeout) as events:
+            for event in events:
+                click.echo(as_text(event, as_json=as_json, with_session=session_id is None))
+
+
+def as_text(event: Event, *, as_json: bool, with_session: bool) -> str:
+    """One line of output."""
+    if as_json:
+        return json.dumps({**event.raw, "stream_id": event.stream_id}, ensure_ascii=False)
+    return line(event, with_session=with_session)
