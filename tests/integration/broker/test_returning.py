@@ -1,0 +1,246 @@
+"""Nothing fetched is lost: callbacks that fail, consumers that leave, die or never got their answer (row P-11)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from kombu import Producer
+
+from broker import liveness, names
+from tests.support.brokers import BrokerBench
+from tests.support.looping import Looping, looping
+
+
+def publish(bench: BrokerBench, *bodies: Any, queue: str = "q") -> None:
+    with bench.connection() as connection:
+        producer = Producer(connection.default_channel, serializer="json")
+        for body in bodies:
+            producer.publish(body, exchange="", routing_key=queue)
+
+
+def ack(message: Any) -> None:
+    message.ack()
+
+
+def waiting(bench: BrokerBench, queue: str = "q") -> list[Any]:
+    """Bodies in the order they would be taken, with whether they are marked as redelivered."""
+    found = []
+    for raw in reversed(bench.broker.lrange(queue, 0, -1)):
+        message = json.loads(raw)
+        found.append((message, bool(message["properties"]["delivery_info"].get("redelivered"))))
+    with bench.connection() as connection:
+        channel: Any = connection.default_channel
+        return [(channel.Message(message, channel=channel).payload, again) for message, again in found]
+
+
+def test_one_that_raises_takes_nothing_else_with_it(bench: BrokerBench) -> None:
+    """The error is let out; the others of the same fetch are delivered in the next turns."""
+    publish(bench, *range(6))
+    with looping(bench.connection(), "q", prefetch=6) as consumer:
+
+        def fail_at_two(message: Any) -> None:
+            if message.payload == 2:
+                raise RuntimeError("on purpose")
+            message.ack()
+
+        consumer.on_message = fail_at_two
+        with pytest.raises(RuntimeError, match="on purpose"):
+            consumer.until(lambda: len(consumer.received) == 6)
+        assert consumer.bodies == [0, 1, 2]
+        consumer.until(lambda: len(consumer.received) == 6)
+        assert consumer.bodies == [0, 1, 2, 3, 4, 5]
+        consumer.channel.flush_acks()
+        assert bench.broker.hlen("unacked") == 1
+    assert waiting(bench) == [(2, True)]
+
+
+def test_one_that_raises_a_connection_error(bench: BrokerBench) -> None:
+    """Whoever closes the channel then gets everything back into the queue, the undelivered unmarked, in order."""
+    publish(bench, *range(6))
+    with looping(bench.connection(), "q", prefetch=6) as consumer:
+
+        def fail_at_two(message: Any) -> None:
+            if message.payload == 2:
+                raise ConnectionError("on purpose")
+
+        consumer.on_message = fail_at_two
+        with pytest.raises(ConnectionError):
+            consumer.until(lambda: len(consumer.received) == 6)
+    assert waiting(bench) == [(0, True), (1, True), (2, True), (3, False), (4, False), (5, False)]
+    assert not bench.broker.exists("unacked", "unacked_index", names.ALIVE)
+
+
+def test_slow_tasks_delay_neither_acknowledgements_nor_the_loop(bench: BrokerBench) -> None:
+    """A fetch is cut after 10 ms of running: timers fire and acknowledgements go between its messages."""
+    publish(bench, *range(8))
+    with looping(bench.connection(), "q", prefetch=8) as consumer:
+        left: list[int] = []
+        ticks: list[int] = []
+
+        def slow(message: Any) -> None:
+            consumer.hub.timer.call_after(0, lambda: ticks.append(len(consumer.received)))
+            left.append(bench.broker.hlen("unacked"))
+            bench.broker.blpop("nothing", 0.02)
+            message.ack()
+
+        consumer.on_message = slow
+        consumer.until(lambda: len(consumer.received) == 8)
+        assert left == [8, 7, 6, 5, 4, 3, 2, 1]
+        assert ticks == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_cancelled_consumer_gives_back_what_it_did_not_see(bench: BrokerBench) -> None:
+    """Cancelled in the middle of a delivery: the rest goes back to the head of its queue, in order, unmarked."""
+    publish(bench, *range(5))
+    publish(bench, "other", queue="other")
+    with looping(bench.connection(), "q", "other", prefetch=6) as consumer:
+
+        def cancel_at_one(message: Any) -> None:
+            message.ack()
+            if message.payload == 1:
+                consumer.consumer.cancel_by_queue("q")
+
+        consumer.on_message = cancel_at_one
+        consumer.until(lambda: "other" in consumer.bodies and 1 in consumer.bodies)
+        consumer.idle()
+        assert waiting(bench) == [(2, False), (3, False), (4, False)]
+        publish(bench, "next", queue="other")
+        consumer.until(lambda: "next" in consumer.bodies)
+        assert set(consumer.bodies) == {0, 1, "other", "next"}
+
+
+def test_cancelled_while_a_fetch_is_under_way(bench: BrokerBench) -> None:
+    """The answer comes after the cancellation: its messages go back as they were."""
+    publish(bench, 0, 1)
+    with looping(bench.connection(), "q", prefetch=2) as consumer:
+        consumer.ask()
+        consumer.consumer.cancel_by_queue("q")
+        assert bench.broker.llen("q") == 0
+        consumer.channel._brpop_read()
+        assert consumer.received == []
+    assert waiting(bench) == [(0, False), (1, False)]
+
+
+@pytest.mark.parametrize("request_", ["fetch", "bell"])
+def test_closed_while_a_request_is_under_way(bench: BrokerBench, request_: str) -> None:
+    """Closing is quick, keeps everything in the queue and leaves no trace of the consumer."""
+    consumer = Looping(bench.connection(), "q", prefetch=2)
+    if request_ == "bell":
+        consumer.idle()
+        publish(bench, 0, 1)
+    else:
+        publish(bench, 0, 1)
+        consumer.ask()
+        assert bench.broker.llen("q") == 0
+    consumer.close()
+    assert waiting(bench) == [(0, False), (1, False)]
+    assert bench.broker.exists(names.bell("q"))
+    assert not bench.broker.exists("unacked", "unacked_index", names.ALIVE)
+
+
+def test_messages_of_a_dead_consumer_come_back(bench: BrokerBench) -> None:
+    """What it held returns dead_after seconds later, oldest first, with one death counted; not before."""
+    publish(bench, *range(4))
+    dead = Looping(bench.connection(), "q", prefetch=4)
+    dead.on_message = lambda message: ack(message) if message.payload == 0 else None
+    dead.until(lambda: len(dead.received) == 4)
+    dead.channel.flush_acks()
+    dead.break_off()
+    with looping(bench.connection(dead_after=2), "q", prefetch=4) as consumer:
+        assert liveness.return_messages_of_the_dead(consumer.channel) == 0
+        consumer.until(lambda: len(consumer.received) == 3, timeout=8)
+        assert consumer.bodies == [1, 2, 3]
+        assert [message.headers[names.DEATHS] for message in consumer.received] == [1, 1, 1]
+        for message in consumer.received:
+            message.ack()
+        consumer.idle()
+        assert bench.broker.zcard(names.ALIVE) == 1
+        assert bench.settled()
+
+
+def test_a_living_consumer_keeps_what_it_holds(bench: BrokerBench) -> None:
+    """Its loop turns, or its heartbeat beats while the loop is busy: nobody takes its messages."""
+    publish(bench, "a")
+    with looping(bench.connection(), "q") as slow, looping(bench.connection(dead_after=3), "q") as other:
+        slow.until(lambda: slow.received)
+        beat = liveness.Heartbeat(slow.channel)
+        beat.start()
+        try:
+            with pytest.raises(AssertionError, match="not within"):
+                other.until(lambda: other.received, timeout=6)
+        finally:
+            beat.stop()
+            beat.join(5)
+        other.until(lambda: other.received, timeout=6)
+
+
+def test_an_answer_that_never_arrived(bench: BrokerBench) -> None:
+    """The script ran, the connection broke before its answer was read: the consumer goes on on a new one, and
+    what it never saw comes back as from a dead one while what it runs stays its own."""
+    publish(bench, "held")
+    with looping(bench.connection(dead_after=2), "q", prefetch=3) as consumer:
+        consumer.until(lambda: consumer.received)
+        publish(bench, "never seen")
+        consumer.ask()
+        assert bench.broker.hlen("unacked") == 2
+        consumer.channel._in_poll.disconnect()
+        consumer.until(lambda: len(consumer.received) == 2, timeout=10)
+        assert consumer.bodies == ["held", "never seen"]
+        for message in consumer.received:
+            message.ack()
+        consumer.idle()
+        assert bench.settled()
+
+
+def test_two_sweepers_return_a_message_once(bench: BrokerBench) -> None:
+    publish(bench, *range(20))
+    dead = Looping(bench.connection(), "q", prefetch=20)
+    dead.until(lambda: len(dead.received) == 20)
+    dead.break_off()
+    with (
+        looping(bench.connection(dead_after=0), "other") as one,
+        looping(bench.connection(dead_after=0), "other") as two,
+    ):
+        tags = [message.delivery_tag for message in dead.received]
+        returned = [one.channel.qos.restore_by_tag(tag) or two.channel.qos.restore_by_tag(tag) for tag in tags]
+        again = [one.channel.qos.restore_by_tag(tag) or two.channel.qos.restore_by_tag(tag) for tag in tags]
+    assert returned == [True] * 20
+    assert again == [False] * 20
+    assert bench.broker.llen("q") == 20
+
+
+def test_overdue_by_the_servers_clock(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock is two hours ahead takes nobody's messages for overdue [T19]."""
+    publish(bench, "a")
+    with looping(bench.connection(), "q") as holder, looping(bench.connection(visibility_timeout=30), "q") as ahead:
+        holder.until(lambda: holder.received)
+        monkeypatch.setattr("kombu.transport.redis.time", lambda: bench.broker.time()[0] + 7200.0)
+        ahead.channel.qos.restore_visible(num=10, interval=1)
+        assert bench.broker.hlen("unacked") == 1
+        ahead.channel.qos.__dict__["visibility_timeout"] = 0
+        ahead.channel.qos.restore_visible(num=10, interval=1)
+        assert bench.broker.hlen("unacked") == 0
+
+
+def test_what_cannot_be_returned_goes_to_quarantine(bench: BrokerBench) -> None:
+    """Notes nobody can read, or for a queue nobody knows, stop no sweep and are not lost."""
+    publish(bench, "good")
+    [raw] = bench.broker.lrange("q", 0, -1)
+    bench.broker.delete("q")
+    notes = {
+        "torn": b"[" + raw[:40] + b',"","q"]',
+        "shapeless": b'["text","","q"]',
+        "homeless": b"[" + raw + b',"gone","q"]',
+        "good": b"[" + raw + b',"","q"]',
+    }
+    bench.broker.hset("unacked", mapping=notes)
+    bench.broker.zadd("unacked_index", dict.fromkeys(notes, 1.0))
+    with looping(bench.connection(), "q") as consumer:
+        consumer.until(lambda: consumer.received)
+        assert consumer.bodies == ["good"]
+        entries = [entry.partition(b"\n") for entry in bench.quarantine()]
+        assert {raw for _, _, raw in entries} >= {raw[:40], b'"text"'}
+        assert len(entries) == 3
+        assert bench.broker.zcard("unacked_index") == 1

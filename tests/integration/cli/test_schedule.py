@@ -1,0 +1,72 @@
+"""``./fleet schedule`` as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.support import RunningFleet
+from tests.support.command_line import answer
+from tests.support.command_line import run as run_command
+from tests.support.scheduling import dispatch, rewind
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run(fleet: RunningFleet) -> Run:
+    return partial(run_command, fleet)
+
+
+def text(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_schedule_s_life_by_hand(run: Run, fleet: RunningFleet) -> None:
+    fleet.call("session.create", owner_id="by-hand", status="active")
+    words = ["create", "--owner", "by-hand", "--every", "90m", "--timezone", "Europe/Berlin", "--max-retries", "1"]
+    made = answer(run("schedule", *words, "--json"))
+    assert (made["interval_minutes"], made["timezone"], made["max_retries"]) == (90, "Europe/Berlin", 1)
+    schedule_id = made["schedule_id"]
+    [heads, line] = text(run("schedule", "list", "--owner", "by-hand")).splitlines()
+    assert heads.split()[:4] == ["SCHEDULE", "OWNER", "EVERY", "STATE"]
+    assert line.split()[:6] == [schedule_id, "by-hand", "1", "h", "30", "min"]
+    assert "no slot has come yet" in text(run("schedule", "history", schedule_id))
+    ran = text(run("schedule", "trigger", schedule_id, "--wait"))
+    assert "status      success" in ran
+    assert "sessions    1: 1 active" in ran
+    assert "paused: lunch" in text(run("schedule", "pause", schedule_id, "--note", "lunch"))
+    rewind(fleet, made, 1)
+    dispatch(fleet)
+    assert "state     on" in text(run("schedule", "resume", schedule_id))
+    [_, *slots] = text(run("schedule", "history", schedule_id)).splitlines()
+    assert sorted((line.split()[2], line.split()[3]) for line in slots) == [
+        ("on_demand", "success"),
+        ("scheduled", "skipped"),
+    ]
+    assert any(line.endswith("paused") for line in slots)
+    assert "retries   1, the first after 5 min" in text(run("schedule", "show", schedule_id))
+    assert text(run("schedule", "delete", schedule_id)) == f"{schedule_id} is deleted\n"
+    done = run("schedule", "show", schedule_id)
+    assert (done.returncode, json.loads(done.stderr)["code"]) == (1, "SCHEDULE_NOT_FOUND")
+    assert text(run("schedule", "list", "--owner", "by-hand")) == "no schedules\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["create", "--owner", "o"], ["create", "--owner", "o", "--every", "often"], ["history"], ["unpause", "x"]],
+)
+def test_wrong_use_is_exit_code_two(run: Run, words: list[str]) -> None:
+    done = run("schedule", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_bad_schedule_is_a_typed_error(run: Run) -> None:
+    done = run("schedule", "create", "--owner", "o", "--every", "1h", "--timezone", "Moon")
+    assert done.returncode == 1
+    assert json.loads(done.stderr)["details"]["field"] == "timezone"

@@ -1,0 +1,301 @@
+"""Calling a running fleet: answers, typed errors, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+import redis
+
+from sessionfleet import AsyncFleet, Fleet
+from sessionfleet.errors import (
+    CallTimeout,
+    DeadlineExceeded,
+    FleetError,
+    IdempotencyConflict,
+    InvalidTransition,
+    SessionNotFound,
+    VersionConflict,
+)
+from tests.support import RunningFleet, eventually
+
+THREADS, CALLS = 8, 20
+
+
+def test_many_threads_share_one_reader(fleet: RunningFleet) -> None:
+    user = f"threads-{uuid4()}"
+
+    def work(thread: int) -> list[str]:
+        return [
+            fleet.client.call("session.create", user_id=user, external_id=f"{user}-{thread}-{n}")["external_id"]
+            for n in range(CALLS)
+        ]
+
+    fleet.call("session.count")
+    before = threading.active_count()
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(work, range(THREADS)))
+        assert threading.active_count() == before + THREADS
+    assert found == [[f"{user}-{thread}-{n}" for n in range(CALLS)] for thread in range(THREADS)]
+    assert fleet.call("session.count", user_id=user)["total"] == THREADS * CALLS
+
+
+def test_answers_are_told_apart_when_all_wait_at_once(fleet: RunningFleet) -> None:
+    handles = {n: fleet.client.submit("session.create", metadata={"n": n}) for n in range(100)}
+    for n, handle in reversed(handles.items()):
+        assert handle.result(30)["metadata"] == {"n": n}
+        assert handle.done()
+        assert handle.result(0)["metadata"] == {"n": n}, "an answer can be asked for again"
+
+
+def test_one_subscription_however_many_calls(fleet: RunningFleet) -> None:
+    with redis.Redis.from_url(fleet.settings.result_url) as results, Fleet.connect(**urls(fleet)) as client:
+        before = results.pubsub_numpat()
+        for _ in range(5):
+            client.call("session.count")
+        assert results.pubsub_numpat() == before + 1
+        dropped = [client.submit("session.count") for _ in range(20)]
+        del dropped
+        gc.collect()
+        client.call("session.count")
+        assert results.pubsub_numpat() == before + 1
+        assert not results.pubsub_channels("celery-task-meta-*")
+        assert not client._remote.replies._waiting
+    eventually(lambda: redis_patterns(fleet) == before)
+
+
+def redis_patterns(fleet: RunningFleet) -> int:
+    with redis.Redis.from_url(fleet.settings.result_url) as results:
+        return int(results.pubsub_numpat())
+
+
+def urls(fleet: RunningFleet) -> dict[str, str]:
+    settings = fleet.settings
+    return {
+        "broker_url": settings.broker_url,
+        "result_url": settings.result_url,
+        "cache_url": settings.cache_url,
+        "channel_prefix": settings.channel_prefix,
+    }
+
+
+def test_errors_of_workers_are_classes_here(fleet: RunningFleet) -> None:
+    session_id = fleet.call("session.create")["id"]
+    with pytest.raises(SessionNotFound) as missing:
+        fleet.call("session.get", session_id="nobody")
+    assert missing.value.details == {"session_id": "nobody"}
+    with pytest.raises(InvalidTransition) as illegal:
+        fleet.call("session.resume", session_id=session_id)
+    assert illegal.value.details["from"] == "initializing"
+    assert illegal.value.http_status == 400
+    with pytest.raises(VersionConflict) as stale:
+        fleet.call("session.start", session_id=session_id, expected_version=9)
+    assert stale.value.details["current"] == 1
+
+
+def test_a_key_used_twice_has_one_effect(fleet: RunningFleet) -> None:
+    session_id = fleet.call("session.create")["id"]
+    handle = fleet.client.submit("session.append_output", session_id=session_id, content="once\n")
+    first = handle.result()
+    again = fleet.call(
+        "session.append_output", session_id=session_id, content="once\n", idempotency_key=handle.idempotency_key
+    )
+    assert again == first | {"replayed": True}
+    with pytest.raises(IdempotencyConflict) as conflict:
+        fleet.call(
+            "session.append_output", session_id=session_id, content="two\n", idempotency_key=handle.idempotency_key
+        )
+    assert conflict.value.details["first_task_id"] == handle.task_id
+    assert fleet.call("session.read_output", session_id=session_id)["output"] == "once\n"
+
+
+def test_a_message_past_its_deadline_does_not_run(fleet: RunningFleet) -> None:
+    external_id = f"late-{uuid4()}"
+    with pytest.raises(DeadlineExceeded):
+        fleet.call("session.create", external_id=external_id, deadline=-1)
+    with pytest.raises(SessionNotFound):
+        fleet.call("session.get", session_id=external_id)
+    assert fleet.client.call("session.create", external_id=external_id, deadline=20)["external_id"] == external_id
+
+
+def test_waiting_can_end_before_the_answer_comes(fleet: RunningFleet) -> None:
+    external_id = f"slow-{uuid4()}"
+    with pytest.raises(CallTimeout) as caught:
+        fleet.client.call("session.create", timeout=0.0, external_id=external_id)
+    assert caught.value.retryable
+    key = caught.value.details["idempotency_key"]
+    document = fleet.call("session.create", external_id=external_id, idempotency_key=key)
+    assert document["external_id"] == external_id, "the same call with the same key is safe"
+
+
+def test_send_waits_for_nobody(fleet: RunningFleet) -> None:
+    external_id = f"sent-{uuid4()}"
+    task_id = fleet.client.send("session.create", external_id=external_id)
+
+    def exists() -> bool:
+        try:
+            return bool(fleet.call("session.get", session_id=external_id))
+        except SessionNotFound:
+            return False
+
+    eventually(exists)
+    with redis.Redis.from_url(fleet.settings.result_url) as results:
+        assert not results.exists(f"celery-task-meta-{task_id}"), "and nothing is stored for nobody"
+
+
+def test_iterate_shows_every_session_once_while_more_come(fleet: RunningFleet) -> None:
+    user = f"pages-{uuid4()}"
+    made = [fleet.call("session.create", user_id=user)["id"] for _ in range(7)]
+    seen = []
+    for document in fleet.client.iterate("session.list", user_id=user, limit=3):
+        seen.append(document["id"])
+        fleet.call("session.create", user_id=user)
+    assert seen == made[::-1]
+
+
+def test_iterate_goes_by_number_too(fleet: RunningFleet) -> None:
+    session_id = fleet.call("session.create")["id"]
+    for n in range(5):
+        fleet.call("session.append_output", session_id=session_id, content=str(n))
+    events = list(fleet.client.iterate("session.get_events", session_id=session_id, limit=2))
+    assert [event["seq"] for event in events] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_scope_completes_its_session(fleet: RunningFleet) -> None:
+    with fleet.client.session_scope(agent_id="a1") as session:
+        assert session["status"] == "active"
+    assert fleet.call("session.get", session_id=session["id"])["status"] == "completed"
+
+
+def test_a_scope_fails_its_session_and_lets_the_exception_go_on(fleet: RunningFleet) -> None:
+    with pytest.raises(ZeroDivisionError), fleet.client.session_scope() as session:
+        _ = 1 / 0
+    document = fleet.call("session.get", session_id=session["id"])
+    assert (document["status"], document["error_message"]) == ("failed", "ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize("verb", ["terminate", "complete", "fail"])
+def test_a_scope_leaves_alone_what_its_block_ended(fleet: RunningFleet, verb: str) -> None:
+    with fleet.client.session_scope(status="active") as session:
+        ended = fleet.call(f"session.{verb}", session_id=session["id"])
+    assert fleet.call("session.get", session_id=session["id"])["status"] == ended["status"]
+
+
+def test_a_scope_that_cannot_fail_its_session_says_so(fleet: RunningFleet) -> None:
+    with pytest.raises(KeyError) as caught, fleet.client.session_scope() as session:
+        fleet.call("session.delete", session_id=session["id"])
+        raise KeyError("mine")
+    assert "SESSION_NOT_FOUND" in caught.value.__notes__[0]
+
+
+def test_the_host_application_has_its_own_celery(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    from celery import _state
+
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://nowhere.invalid:1/0")
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://nowhere.invalid:1/0")
+    monkeypatch.setenv("CELERY_CONFIG_MODULE", "no_such_module_of_ours")
+    current = _state._tls.current_app
+    with Fleet.connect(**urls(fleet)) as client:
+        assert client.call("session.count")["total"] >= 0
+    assert _state._tls.current_app is current
+
+
+def test_a_fork_gets_connections_of_its_own(fleet: RunningFleet) -> None:
+    fleet.call("session.count")
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=lambda: answers.put(fleet.client.call("session.create")["status"]))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert answers.get() == "initializing"
+    assert fleet.call("session.create")["status"] == "initializing"
+
+
+def test_closing_leaves_nothing(fleet: RunningFleet) -> None:
+    before = set(threading.enumerate())
+    client = Fleet.connect(**urls(fleet))
+    client.call("session.count")
+    assert set(threading.enumerate()) != before
+    client.close()
+    client.close()
+    assert set(threading.enumerate()) == before
+    never_used = Fleet.connect(**urls(fleet))
+    never_used.close()
+
+
+async def _async_tour(fleet: RunningFleet) -> None:
+    async with AsyncFleet.connect(**urls(fleet)) as client:
+        made = await asyncio.gather(*(client.call("session.create", metadata={"n": n}) for n in range(60)))
+        assert [document["metadata"]["n"] for document in made] == list(range(60))
+        session_id = made[0]["id"]
+        with pytest.raises(InvalidTransition):
+            await client.call("session.resume", session_id=session_id)
+        handle = await client.submit("session.start", session_id=session_id)
+        assert (await handle.result())["status"] == "active"
+        assert handle.done()
+        assert await client.send("session.touch", session_id=session_id)
+        names = [e["event_name"] async for e in client.iterate("session.get_events", session_id=session_id, limit=1)]
+        assert names[:2] == ["session.created", "session.started"]
+        with pytest.raises(CallTimeout):
+            await client.call("session.count", timeout=0.0)
+        async with client.session_scope() as session:
+            pass
+        assert (await client.call("session.get", session_id=session["id"]))["status"] == "completed"
+        with pytest.raises(ZeroDivisionError):
+            async with client.session_scope() as session:
+                _ = 1 / 0
+        assert (await client.call("session.get", session_id=session["id"]))["status"] == "failed"
+
+
+def test_the_asynchronous_client_does_the_same(fleet: RunningFleet) -> None:
+    before = set(threading.enumerate())
+    asyncio.run(_async_tour(fleet))
+    assert set(threading.enumerate()) == before
+
+
+async def _is_the_loop_free(fleet: RunningFleet) -> float:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            at = time.monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - at)
+
+    async with AsyncFleet.connect(**urls(fleet)) as client:
+        await client.call("session.count")
+        watcher = asyncio.create_task(watch())
+        await asyncio.gather(*(client.call("session.count") for _ in range(40)))
+        watcher.cancel()
+    return longest
+
+
+def test_the_loop_is_never_blocked_for_long(fleet: RunningFleet) -> None:
+    assert asyncio.run(_is_the_loop_free(fleet)) < 2.5  # a frozen loop would stand still for seconds
+
+
+def test_a_cancelled_call_leaves_the_client_whole(fleet: RunningFleet) -> None:
+    async def go() -> None:
+        async with AsyncFleet.connect(**urls(fleet)) as client:
+            await client.call("session.count")
+            call = asyncio.create_task(client.call("session.count"))
+            await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert (await client.call("session.count"))["total"] >= 0
+
+    asyncio.run(go())
+
+
+def test_errors_read_well() -> None:
+    assert str(SessionNotFound(session_id="x")) == "SESSION_NOT_FOUND: Session not found: x"
+    assert issubclass(CallTimeout, FleetError)

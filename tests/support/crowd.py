@@ -1,0 +1,62 @@
+"""Several worker processes at one row at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from sessionfleet.errors import FleetError
+from tests.support.running import RunningFleet
+from tests.support.waiting import eventually
+
+Message = tuple[str, Mapping[str, Any]]
+
+_WAITING = text("""
+    SELECT count(DISTINCT pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
+
+
+def at_least(fleet: RunningFleet, count: int) -> None:
+    """Starts sessions workers until ``count`` run; they stay, other tests may use them."""
+    started = [fleet.start("sessions", wait=False) for _ in range(count - len(fleet.of("sessions")))]
+    for process in started:
+        fleet.ready(process)
+
+
+def hold(db: Connection, session_id: str) -> None:
+    """Takes the row of a session, so that every worker that is sent one of its operations waits."""
+    db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": session_id})
+
+
+def wait_for_workers(fleet: RunningFleet, count: int) -> None:
+    """Until that many connections wait for a lock in the fleet's database."""
+
+    def waiting() -> bool:
+        with fleet.engine.connect() as db:
+            return int(db.execute(_WAITING).scalar_one()) >= count
+
+    eventually(waiting, 30)
+
+
+def at_once(fleet: RunningFleet, session_id: str, messages: Iterable[Message], workers: int = 4) -> list[Any]:
+    """Answers, or typed errors, of ``messages`` on one session, in their order.
+
+    The row is held until ``workers`` processes stand in line for it, each with a message of its own (a
+    sessions worker runs one at a time); from then on they race.
+    """
+    at_least(fleet, workers)
+    with fleet.engine.begin() as db:
+        hold(db, session_id)
+        handles = [fleet.client.submit(name, session_id=session_id, **arguments) for name, arguments in messages]
+        wait_for_workers(fleet, workers)
+    return [_outcome(handle) for handle in handles]
+
+
+def _outcome(handle: Any) -> Any:
+    try:
+        return handle.result(60)
+    except FleetError as error:
+        return error

@@ -1,0 +1,115 @@
+"""The PostgreSQL and Redis that tests run on: a private pair, or the ones the environment names.
+
+With FLEET_DATABASE_URL and FLEET_REDIS_URL set, tests make a database of their own on that PostgreSQL and
+use the Redis databases 8 to 11 of that server, after making sure that nobody else does.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import redis
+from sqlalchemy import NullPool, create_engine, make_url, text
+
+from workers.embedded import EmbeddedPostgres, EmbeddedValkey
+from workers.settings_urls import postgres_url
+
+EXTERNAL_REDIS_BASE = 8
+REDIS_DATABASES = 4
+MARKER = "sessionfleet:tests"
+
+
+class Servers:
+    """One PostgreSQL and one Redis; ``postgres`` and ``valkey`` are None where they are not ours to stop."""
+
+    def __init__(
+        self,
+        database_url: str,
+        redis_url: str,
+        postgres: EmbeddedPostgres | None = None,
+        valkey: EmbeddedValkey | None = None,
+    ) -> None:
+        self.database_url = database_url
+        """A database that exists; :meth:`new_database` makes more on the same server."""
+        self.redis_url = redis_url
+        """With the number of the first of the four databases that belong to the tests."""
+        self.postgres = postgres
+        self.valkey = valkey
+        self._made: list[str] = []
+
+    def new_database(self) -> str:
+        """The URL of a new, empty database; dropped at the end."""
+        name = f"fleet_test_{secrets.token_hex(6)}"
+        self._admin(f"CREATE DATABASE {name}")
+        self._made.append(name)
+        return make_url(self.database_url).set(database=name).render_as_string(hide_password=False)
+
+    def _admin(self, statement: str) -> None:
+        engine = create_engine(self.database_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+
+    def close(self) -> None:
+        """Drops what was made; embedded servers are stopped and their files deleted."""
+        if self.postgres is not None and self.valkey is not None:
+            self.valkey.stop()
+            self.postgres.remove()
+            shutil.rmtree(self.postgres.home, ignore_errors=True)
+            return
+        for name in self._made:
+            self._admin(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        for number in range(REDIS_DATABASES):
+            with redis.Redis.from_url(_database(self.redis_url, EXTERNAL_REDIS_BASE + number)) as client:
+                client.flushdb()
+
+
+def embedded_servers() -> Servers:
+    """A private pair in a folder of its own; as ``./fleet up`` starts it."""
+    home = new_home()
+    postgres, valkey = EmbeddedPostgres(home), EmbeddedValkey(home)
+    postgres.start()
+    valkey.start()
+    return Servers(postgres.url, f"{valkey.url}/0", postgres, valkey)
+
+
+def new_home() -> Path:
+    """A new folder that an unprivileged account can enter too, should we be root; the caller deletes it."""
+    home = Path(tempfile.mkdtemp(prefix="sessionfleet-test-"))
+    home.chmod(0o755)
+    return home
+
+
+def external_servers() -> Servers | None:
+    """The pair that the environment names, or None; ends the run where using it could harm others."""
+    database_url, redis_url = os.environ.get("FLEET_DATABASE_URL"), os.environ.get("FLEET_REDIS_URL")
+    if not database_url and not redis_url:
+        return None
+    if not database_url or not redis_url:
+        pytest.exit("set both FLEET_DATABASE_URL and FLEET_REDIS_URL to test external servers, or neither.", 2)
+    for number in range(EXTERNAL_REDIS_BASE, EXTERNAL_REDIS_BASE + REDIS_DATABASES):
+        _claim(_database(redis_url, number), number)
+    return Servers(postgres_url(database_url), _database(redis_url, EXTERNAL_REDIS_BASE))
+
+
+def _claim(url: str, number: int) -> None:
+    """Empties a database that is empty already or was ours."""
+    with redis.Redis.from_url(url) as client:
+        if client.dbsize() and not client.exists(MARKER):
+            pytest.exit(
+                f"database {number} of FLEET_REDIS_URL holds keys that are not of these tests: tests use "
+                f"and empty databases {EXTERNAL_REDIS_BASE} to {EXTERNAL_REDIS_BASE + REDIS_DATABASES - 1}; "
+                "name another server.",
+                2,
+            )
+        client.flushdb()
+        client.set(MARKER, "emptied at every run")
+
+
+def _database(url: str, number: int) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{number}"))

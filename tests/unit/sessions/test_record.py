@@ -1,0 +1,75 @@
+"""The row in memory, in the table and as a document (A-03, B-10), and its cursors (Q-03)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import Session, table_of
+from sessionfleet.errors import ValidationFailed
+from sessions import cursor
+from sessions.document import INTERNAL, SHOWN, as_read, document
+from sessions.record import COLUMNS
+from tests.support.records import NOW, record, seconds
+
+
+def test_a_record_has_the_columns_of_the_table_in_their_order() -> None:
+    assert list(COLUMNS) == [column.name for column in table_of(Session).columns]
+
+
+def test_a_document_is_json_with_its_revision_first() -> None:
+    shown = document(record(user_id="u", process_id=7))
+    assert next(iter(shown)) == "revision"
+    assert tuple(shown) == SHOWN
+    assert json.loads(json.dumps(shown)) == shown
+    assert not INTERNAL & (shown.keys() - {"revision"})
+    assert shown["created_at"] == "2026-03-29T12:00:00+00:00"
+    assert shown["ended_at"] is None
+
+
+def test_an_overdue_session_reads_as_expired_and_is_not_changed() -> None:
+    """E-06."""
+    session = record(expires_at=NOW)
+    assert as_read(session, NOW - seconds(1))["status"] == "active"
+    read = as_read(session, NOW)
+    assert (read["status"], read["end_reason"]) == ("expired", "timeout")
+    assert session.status == "active"
+    ended = record(status="completed", expires_at=NOW)
+    assert as_read(ended, NOW)["status"] == "completed"
+
+
+@given(st.datetimes(timezones=st.just(UTC)), st.uuids())
+def test_a_cursor_returns_its_place(at: datetime, id_: object) -> None:
+    text = cursor.encode(at, id_)
+    assert cursor.decode(text) == (at, id_)
+    assert "=" not in text
+
+
+def packed(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+@given(st.text() | st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
+def test_no_text_does_worse_than_a_typed_error(text: str) -> None:
+    with pytest.raises(ValidationFailed, match="cursor"):
+        cursor.decode(text)
+
+
+OTHER_SHAPES = [None, [], [1, 2], ["x", "y"], {"a": 1, "b": 2}, [[], []], [NOW.isoformat(), 5], "ab"]
+
+
+@pytest.mark.parametrize("value", OTHER_SHAPES)
+def test_json_of_another_shape_is_no_cursor(value: object) -> None:
+    with pytest.raises(ValidationFailed):
+        cursor.decode(packed(value))
+
+
+def test_a_cursor_holds_its_key() -> None:
+    id_ = uuid4()
+    assert cursor.decode(packed([NOW.isoformat(), str(id_)])) == (NOW, id_)
