@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -64,6 +65,18 @@ def pytest_runtest_makereport() -> Iterator[None]:
             tail = "\n".join(process.log_text().splitlines()[-25:])
             report.sections.append((f"log of {process.name} ({number})", tail))
     return report  # type: ignore[return-value]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that runs a part of the suite hands over what its own summary would have said."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["stubborn"] = STUBBORN
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a part of the suite handed over; nothing when its process died."""
+    STUBBORN.extend(getattr(node, "workeroutput", {}).get("stubborn", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

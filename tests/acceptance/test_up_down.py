@@ -92,10 +92,10 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
     }  # fmt: skip
     assert {one["state"] for one in status["processes"]} == {"running"}, status
     assert all(one["embedded"] and one["state"] == "running" for one in status["servers"])
-    assert eventually(lambda: len(cli.status()["workers"]) == 2)
+    assert eventually(lambda: len(cli.status()["workers"]) == 2, timeout=60)
 
     env = cli.environment()
-    assert requests.get(f"{env['FLEET_FLOWER_URL']}/api/workers", timeout=10).status_code == 200
+    assert requests.get(f"{env['FLEET_FLOWER_URL']}/api/workers", timeout=60).status_code == 200
     with Fleet.connect(env["FLEET_REDIS_URL"]) as fleet:
         session_id = fleet.call("session.create", agent_id="a1", session_type="development")["id"]
 
@@ -107,7 +107,7 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
 
     down = cli.run("down")
     assert down.returncode == 0, down.stderr
-    assert eventually(lambda: cli.processes() == [])
+    assert eventually(lambda: cli.processes() == [], timeout=60)
     assert not cli.status()["running"]
     assert cli.run("status").returncode == 1
     assert cli.run("env").returncode == 1
@@ -128,7 +128,7 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
     assert here.returncode == 0, rest
     assert "stopped" in rest
     assert "Traceback" not in rest
-    assert cli.processes() == []
+    assert eventually(lambda: cli.processes() == [], timeout=60)
 
 
 def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,21 +22,58 @@ STEPS = {
 }
 """The static checks by name, as arguments of Python."""
 
+PROCESSES = 3
+"""Of pytest at once for the whole suite: most tests wait for other processes. Each has servers of its own."""
+
+SHARED = ["--dist", "loadfile", "--no-loadscope-reorder"]
+"""Whole files to one process, in the order of ``testpaths``: the longest stand first."""
+
+STEADY = 3
+"""Failures of a whole run up to which each is tried once more, alone."""
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def test(arguments: tuple[str, ...]) -> None:
-    """Static checks, then pytest with ARGUMENTS (default: the whole suite).
+    """Static checks, then pytest with ARGUMENTS (default: the whole suite, in several processes).
 
-    Exit code 0 when everything passed. All steps run, also after one that failed.
+    Exit code 0 when everything passed. All steps run, also after one that failed. Of the whole suite, up to three
+    tests that failed run once more, alone on the machine, and are named: what fails again, or more, is a failure.
     """
     environ = process_environment(os.environ)
     failed = [name for name, command in STEPS.items() if not _step(name, command, environ)]
-    say("pytest " + " ".join(arguments))
-    code = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environ, check=False).returncode
+    code = _whole(environ) if not arguments else _pytest([*arguments], environ)
     if failed:
         say(f"failed before pytest: {', '.join(failed)}")
     sys.exit(code or (1 if failed else 0))
+
+
+def _whole(environ: dict[str, str]) -> int:
+    # Tests on servers of somebody else have the sixteen databases of one Redis, and take four each.
+    external = "FLEET_DATABASE_URL" in environ and "FLEET_REDIS_URL" in environ
+    processes = 2 if external else PROCESSES
+    code = _pytest(["-n", str(processes), *SHARED, "--cache-clear"], environ)
+    again = _failures() if code == 1 else []
+    if not 0 < len(again) <= STEADY:
+        return code
+    say("once more, alone:")
+    code = _pytest(again, environ)
+    if code == 0:
+        say(f"failed beside others and passed alone: {' '.join(again)}")
+    return code
+
+
+def _failures() -> list[str]:
+    """The ids of the tests that did not pass, from pytest's cache of the last run."""
+    try:
+        return list(json.loads((ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed").read_text()))
+    except OSError:
+        return []
+
+
+def _pytest(arguments: list[str], environ: dict[str, str]) -> int:
+    say("pytest " + " ".join(arguments))
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environ, check=False).returncode
 
 
 def _step(name: str, command: list[str], environ: dict[str, str]) -> bool:
