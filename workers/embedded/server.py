@@ -16,6 +16,11 @@ from workers.state import StateFile
 
 HOST = "127.0.0.1"
 
+PORTS = range(15_000, 32_000)
+"""Below those that systems give to outgoing connections: one of these would hold the port of a stopped server."""
+
+START_TRIES = 3
+
 
 class ServerError(Exception):
     """An embedded server cannot be started; the text is one sentence that says what to do."""
@@ -80,14 +85,22 @@ class EmbeddedServer(abc.ABC):
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.end_previous()
-        with self._state.change(self.name) as kept:
-            kept.setdefault("password", secrets.token_hex(20))
-            kept["port"] = _port(kept.get("port"))
-        self._prepare()
-        self.process = self._make(self.stop_signal if self.tether else None)
-        self.process.start()
-        self._remember(self.process.identity)
-        self._wait_until_ready(time.monotonic() + timeout)
+        for tries_left in range(START_TRIES - 1, -1, -1):
+            with self._state.change(self.name) as kept:
+                kept.setdefault("password", secrets.token_hex(20))
+                kept["port"] = _port(kept.get("port"))
+            self._prepare()
+            self.process = self._make(self.stop_signal if self.tether else None)
+            self.process.start()
+            self._remember(self.process.identity)
+            try:
+                self._wait_until_ready(time.monotonic() + timeout)
+            except ServerError:
+                # Somebody may have taken the port between our look and the server's.
+                if tries_left and not _free(self.port):
+                    continue
+                raise
+            return
 
     def _wait_until_ready(self, until: float) -> None:
         assert self.process is not None  # noqa: S101  (start made it)
@@ -163,9 +176,7 @@ def _port(kept: Any) -> int:
     """The port of the last start when it is free, else a free one; another program may take it meanwhile."""
     if isinstance(kept, int) and _free(kept):
         return kept
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    return next(port for port in iter(lambda: secrets.choice(PORTS), None) if _free(port))
 
 
 def _free(port: int) -> bool:
