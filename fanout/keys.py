@@ -56,8 +56,17 @@ class Keys:
         return f"{self.prefix}stream:events"
 
     def session_stream(self, session_id: str) -> str:
-        """The last events of one session, about ``max_events`` of them."""
+        """The last ``max_events`` events of one session."""
         return f"{self.prefix}stream:session:{session_id}"
+
+    def output_stream(self, session_id: str) -> str:
+        """The last output of one session, and its end (C-04)."""
+        return f"{self.prefix}stream:output:{session_id}"
+
+    @property
+    def output_stream_pattern(self) -> str:
+        """For SCAN: the output Streams of all sessions."""
+        return f"{glob_escape(self.prefix)}stream:output:*"
 
     @property
     def session_stream_pattern(self) -> str:

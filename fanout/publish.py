@@ -1,15 +1,16 @@
-"""Publishing events: Streams and channels in one step per event (rows D-07, D-09, D-10)."""
+"""Publishing events: Streams and channels in one step per event (rows C-04, D-07, D-09, D-10)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from redis import Connection, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from fanout.envelope import encode
 from fanout.keys import PROBE, Keys
 from fanout.script import Script
 
@@ -18,6 +19,11 @@ ALL_ENTRIES = 100_000
 
 STREAM_LIFE = 7 * 86_400
 """Seconds an entry of the Stream of all events, and a session's Stream after its last event, is kept."""
+
+OUTPUT_ENTRIES = 1000
+OUTPUT_BYTES = 10 * 1024 * 1024
+"""Chunks and, if all are as long as the latest, bytes of content the Stream of a session's output keeps: the
+default output buffer (C-03). PostgreSQL has the rest of a larger one."""
 
 CALL_EVENTS = 50
 CALL_BYTES = 1_048_576
@@ -35,9 +41,39 @@ class PublishOutage(Exception):
         self.tried = tried
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One entry for the Stream of a session's output: a chunk, or the end. ``entry_id`` rises with the chunks,
+    ``message`` is for the session's channel, "" for none (C-04)."""
+
+    entry_id: str
+    fields: tuple[str, ...]
+    message: str = ""
+    keep: int = OUTPUT_ENTRIES
+
+    @classmethod
+    def chunk(cls, session_id: str, chunk_no: int, stream: str, content: str, at: str) -> Self:
+        """One chunk; ``at`` is its instant in ISO 8601."""
+        parts = {"chunk_no": chunk_no, "stream": stream, "content": content, "at": at}
+        fields = tuple(str(part) for pair in parts.items() for part in pair)
+        keep = max(1, min(OUTPUT_ENTRIES, OUTPUT_BYTES // max(1, len(content.encode()))))
+        message = encode({"type": "output", "session_id": session_id, **parts})
+        return cls(f"{chunk_no}-0", fields, message, keep)
+
+    @classmethod
+    def end(cls, last_chunk: int, status: str) -> Self:
+        """The end frame, after the last chunk; the channel carries the event itself."""
+        return cls(f"{last_chunk}-1", ("end", status))
+
+    def arguments(self) -> tuple[str | int, ...]:
+        """As the script takes it."""
+        return (self.entry_id, self.keep, self.message, *self.fields)
+
+
 @dataclass(slots=True)
 class Outgoing:
-    """One event ready to go. ``stream_id``: its entry id; ``keep``: entries its session's Stream keeps."""
+    """One event ready to go. ``stream_id``: its entry id; ``keep``: entries its session's Stream keeps;
+    ``output``: what goes to the Stream of its session's output with it."""
 
     stream_id: str
     event_id: str
@@ -49,6 +85,12 @@ class Outgoing:
     to_channels: bool = True
     to_global: bool = False
     deleted: bool = False
+    output: Output | None = None
+
+    @property
+    def size(self) -> int:
+        """Of what is sent, about."""
+        return len(self.message) + (2 * len(self.output.message) if self.output else 0)
 
     @property
     def flags(self) -> str:
@@ -165,9 +207,10 @@ class Publisher:
         call: list[Any] = [keys.all_stream, keys.prefix, keys.global_channel, ALL_ENTRIES, STREAM_LIFE]
         call.append("check" if check_only else "publish")
         for event in events:
+            output = event.output.arguments() if event.output else ()
             call += (
                 event.stream_id, event.event_id, event.session_id, event.seq, event.event_name, event.keep,
-                event.flags, event.message,
+                event.flags, event.message, len(output), *output,
             )  # fmt: skip
         return call
 
@@ -197,10 +240,10 @@ def _calls(events: Iterable[Outgoing]) -> Iterator[Sequence[Outgoing]]:
     call: list[Outgoing] = []
     size = 0
     for event in events:
-        if call and (len(call) >= CALL_EVENTS or size + len(event.message) > CALL_BYTES):
+        if call and (len(call) >= CALL_EVENTS or size + event.size > CALL_BYTES):
             yield call
             call, size = [], 0
         call.append(event)
-        size += len(event.message)
+        size += event.size
     if call:
         yield call

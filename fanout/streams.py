@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from redis import Redis
@@ -57,20 +57,20 @@ class Streams:
 
     def retire(self, generation: int) -> None:
         """Ends a generation: moves every Stream to ``...:gen{generation}`` for seven more days, so that entry
-        ids may begin anew, and empties the document cache, whose versions belong to another past.
+        ids may begin anew, and empties the document cache and the Streams of output, whose versions and
+        numbers belong to another past.
 
         Safe to repeat after it was cut off. Walks all keys with SCAN.
         """
-        patterns = (self.keys.session_stream_pattern, f"{DOCUMENT}*", f"{EXTERNAL}*")
         self._move(self.keys.all_stream, generation)
-        for pattern in patterns:
-            found = (_text(key) for key in self.client.scan_iter(match=pattern, count=_SCAN))
-            if pattern != patterns[0]:
-                self._unlink(found)
-                continue
-            for key in found:
-                if not self.keys.is_retired(key):
-                    self._move(key, generation)
+        for pattern in (f"{DOCUMENT}*", f"{EXTERNAL}*", self.keys.output_stream_pattern):
+            self._unlink(self._found(pattern))
+        for key in self._found(self.keys.session_stream_pattern):
+            if not self.keys.is_retired(key):
+                self._move(key, generation)
+
+    def _found(self, pattern: str) -> Iterator[str]:
+        return (_text(key) for key in self.client.scan_iter(match=pattern, count=_SCAN))
 
     def _move(self, stream: str, generation: int) -> None:
         retired = self.keys.retired(stream, generation)

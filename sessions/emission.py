@@ -1,4 +1,4 @@
-"""The emit_event verb (rows D-04, D-05)."""
+"""The emit_event verb (rows D-04, D-05, D-16)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from sessionfleet.messages.events import EmitEvent
 from sessions.change import Change, Context, EventDraft
-from sessions.guards import check_size, check_working
+from sessions.guards import check_event_limit, check_size, check_working
 from sessions.record import Record
 
 
@@ -14,9 +14,10 @@ def emit_event(session: Record, command: EmitEvent, ctx: Context) -> Change:
     """Records one event with its change, transition and impact; answers its ``seq``.
 
     An append: never stale. With ``reset_ttl`` it counts as activity. Raises PayloadTooLarge above
-    max_event_bytes.
+    max_event_bytes and, where event_limit_policy says so, EventLimit beyond the session's max_events.
     """
     check_working(session)
+    check_event_limit(session, ctx.policy)
     payload: dict[str, Any] = dict(command.payload)
     for part in ("change_info", "state_transition", "impact"):
         value = getattr(command, part)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sessionfleet.errors import (
     CheckpointTooLarge,
+    EventLimit,
     InvalidTransition,
     PayloadTooLarge,
     SessionExpired,
@@ -45,6 +46,12 @@ def check_working(session: Record) -> None:
     if session.terminal:
         message = f"The session has ended as {session.status}."
         raise InvalidTransition.of(session.status, session.status, MOVES[session.status], message)
+
+
+def check_event_limit(session: Record, policy: Policy) -> None:
+    """With event_limit_policy ``reject``, raise EventLimit once the session has max_events events (D-16)."""
+    if policy.event_limit_policy == "reject" and session.last_seq >= session.max_events:
+        raise EventLimit(session_id=str(session.id), limit=session.max_events)
 
 
 def json_size(value: Any) -> int:

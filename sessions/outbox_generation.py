@@ -45,6 +45,7 @@ _LEFTOVERS = text("""
     )
     SELECT '0' AS xid, e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.event_type, e.actor,
         e.payload, e.metadata, e.entity_ids, e.version, e.publish, e.created_at, s.max_events,
+        s.last_chunk, s.status,
         coalesce(f.retry_count, 0) AS retry_count, coalesce(f.refusals, 0) AS refusals
     FROM unpublished AS e
     LEFT JOIN sessions AS s ON s.id = e.session_id

@@ -23,6 +23,7 @@ class Policy:
     max_event_bytes: int = 1048576
     max_checkpoint_bytes: int = 10485760
     max_events_per_session: int = 1000
+    event_limit_policy: str = "window"
     output_buffer_lines: int = 1000
     output_max_bytes: int = 10485760
     idempotency_ttl: int = 86400

@@ -1,4 +1,4 @@
-"""Draining the outbox: committed events from PostgreSQL to Redis, in order (rows D-08, D-09).
+"""Draining the outbox: committed events from PostgreSQL to Redis, in order (rows C-04, D-08, D-09).
 
 One :class:`Drain` belongs to one leader's term. Whoever leads, the relay process or the sweep, calls
 :meth:`Drain.begin` and then :meth:`Drain.step` for as long as it leads. A crash between publishing and saving
@@ -9,16 +9,16 @@ either: its old events are refused, its cursor is fenced by the lease's epoch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from fanout.envelope import encode, is_global, message
-from fanout.publish import Outgoing, Published, Publisher, PublishOutage
+from fanout.envelope import ENDINGS, encode, is_global, message
+from fanout.publish import Outgoing, Output, Published, Publisher, PublishOutage
 from fanout.streams import Streams
-from sessions import outbox, outbox_generation
+from sessions import outbox, outbox_generation, outbox_output
 from sessions.event_queries import envelope
 from sessions.outbox import Cursor, DeadLetter, Leader
 from sessions.outbox_generation import Floor
@@ -30,6 +30,8 @@ REFUSALS = 3
 
 KEEP = 1000
 """Entries of the Stream of a session whose row is gone."""
+
+NO_CHUNKS: Mapping[outbox_output.Key, Row[Any]] = {}
 
 
 class NoLongerLeader(Exception):
@@ -79,7 +81,7 @@ class Drain:
         """Publishes one batch and saves the cursor."""
         if self._floor is not None:
             return self._settle(self._floor)
-        rows = outbox.read_batch(self._db, self._cursor)
+        rows = self._affordable(outbox.read_batch(self._db, self._cursor))
         if not rows:
             return Step(waiting=outbox.pending(self._db, self._cursor, most=1) > 0)
         result = self._publish(rows)
@@ -100,13 +102,17 @@ class Drain:
         outbox.prune_dead_letters(self._db)
         self._streams.trim(before)
 
+    def _affordable(self, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+        return outbox_output.affordable(rows, outbox.BATCH_BYTES)
+
     def _publish(self, rows: Sequence[Row[Any]]) -> Published:
         unsayable: list[str] = []
+        chunks = outbox_output.chunks(self._db, rows)
 
         def events() -> Iterator[Outgoing]:
             for row in rows:
                 try:
-                    yield outgoing(row)
+                    yield outgoing(row, chunks)
                 except (TypeError, ValueError, KeyError) as error:
                     unsayable.append(f"{type(error).__name__}: {error}")
                     return
@@ -164,7 +170,9 @@ class Drain:
         """After a restore: publishes by id what is left from before, then begins the new generation."""
         if not outbox_generation.is_complete(self._db, line):
             return Step(waiting=True)
-        rows = outbox_generation.read_leftovers(self._db, self._cursor, line, self._settled, outbox.MAX_BATCH)
+        rows = self._affordable(
+            outbox_generation.read_leftovers(self._db, self._cursor, line, self._settled, outbox.MAX_BATCH)
+        )
         if not rows:
             settled = Cursor(0, line.id, max(line.id, self._cursor.high_id), line.id, self._cursor.generation)
             self._save(self._next_generation(settled))
@@ -186,8 +194,8 @@ class Drain:
         return {"old_generation": self._cursor.generation, "generation": self._cursor.generation + 1}
 
 
-def outgoing(row: Row[Any]) -> Outgoing:
-    """An outbox row made ready for Redis."""
+def outgoing(row: Row[Any], chunks: Mapping[outbox_output.Key, Row[Any]] = NO_CHUNKS) -> Outgoing:
+    """An outbox row made ready for Redis, with its chunk among ``chunks`` if it tells of one."""
     stored, name = envelope(row), row.event_name
     wire = message(stored, stream_id=_stream_id(row), retry_count=row.retry_count, entity_ids=row.entity_ids)
     return Outgoing(
@@ -201,7 +209,18 @@ def outgoing(row: Row[Any]) -> Outgoing:
         to_channels=row.publish,
         to_global=is_global(name),
         deleted=name == "session.deleted",
+        output=_output(row, chunks),
     )
+
+
+def _output(row: Row[Any], chunks: Mapping[outbox_output.Key, Row[Any]]) -> Output | None:
+    if row.event_name in ENDINGS:
+        return None if row.status is None else Output.end(row.last_chunk, row.status)
+    key = outbox_output.key_of(row)
+    chunk = None if key is None else chunks.get(key)
+    if chunk is None:
+        return None
+    return Output.chunk(row.session_id, chunk.chunk_no, chunk.stream, chunk.content, chunk.created_at.isoformat())
 
 
 def _stream_id(row: Row[Any]) -> str:

@@ -113,6 +113,14 @@ class Sessions(Group):
     max_events_per_session: int = count(
         1000, "D-16", "Events kept in a session's Redis Stream; PostgreSQL keeps all.", low=10, high=100_000
     )
+    event_limit_policy: str = choice(
+        "window",
+        "D-16",
+        "Beyond a session's max_events: `window` drops the oldest entry of its Stream, `reject` refuses "
+        "session.emit_event with EVENT_LIMIT.",
+        "window",
+        "reject",
+    )
     strict_session_types: bool = switch(False, "A-15", "Refuse session types that are not known.")
     check_agents: bool = switch(False, "A-16", "Refuse agents that are not registered.")
     context_schemas: str = text(
@@ -146,6 +154,12 @@ class Time(Group):
         30, "H-20", "Life of beat's lock, after which another beat takes over; above beat_max_loop_interval."
     )
     misfire_grace: int = duration(300, "H-07", "How late a scheduled run may still start.", low=0, high=_BEAT)
+    owner_parallelism: int = count(
+        1, "H-16", "Scheduled runs of one owner under way at a time; the others wait in order.", high=100
+    )
+    ledger_retention_days: int = count(
+        90, "H-13", "How long slots stay in the history of their schedule.", high=3650, unit="days"
+    )
     partitions_ahead: int = count(
         3, "J-01", "Months that have a partition before they begin.", high=24, unit="months"
     )

@@ -179,6 +179,15 @@ class CheckpointTooLarge(PayloadTooLarge):
     legacy_codes = ("E2031",)
 
 
+class EventLimit(FleetError):
+    """The session has max_events events and the fleet refuses more (D-16); ``details.limit``. Changes of the
+    session itself are never refused for it."""
+
+    code = "EVENT_LIMIT"
+    http_status = 409
+    template = "Session {session_id} has {limit} events, which is its limit."
+
+
 class AgentNotFound(FleetError):
     """With check_agents on, the agent is not registered (A-16); ``details.agent_id``."""
 
@@ -193,6 +202,15 @@ class DeadlineExceeded(FleetError):
     code = "DEADLINE_EXCEEDED"
     http_status = 504
     template = "The deadline {deadline_at} passed before the operation started."
+
+
+class NotApplied(FleetError):
+    """Another operation that had to happen together with this one failed, so this one did not either;
+    ``details.index`` is the place of the one that failed, ``details.code`` its error."""
+
+    code = "NOT_APPLIED"
+    http_status = 424
+    template = "Not applied, because operation {index} of the same whole failed with {code}."
 
 
 class ScheduleNotFound(FleetError):

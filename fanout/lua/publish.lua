@@ -1,14 +1,16 @@
--- Publishes events, each wholly or not at all: both Streams, all channels, a look at the cached document.
+-- Publishes events, each wholly or not at all: both Streams, all channels, a look at the cached document, and
+-- what goes to the Stream of its session's output.
 -- KEYS: Stream of all events
--- ARGV: prefix, global channel, entries kept in the Stream of all, life of a session's Stream in seconds,
+-- ARGV: prefix, global channel, entries kept in the Stream of all, life of a session's Streams in seconds,
 --       'check' or 'publish'; then per event: Stream entry id, event id, session id, seq, event name,
---       entries kept in the session's Stream, flags, message
+--       entries kept in the session's Stream, flags, message, number of arguments about output, and these:
+--       none, or entry id, entries kept, message for the session's channel (may be empty), fields and values
 --       flags: p = to the channels, g = also to the global one, d = the session is deleted
 -- Answers per event: 1 published, 0 was published before, text = refused for its own sake. After the first
 -- refusal the others are checked but not published (-1): entry ids must rise.
 -- An error that concerns all events (no memory, read-only, ...) ends the call; what was answered is lost,
 -- but a second call answers 0 for what was done. One server only: keys are made here.
-local FIELDS, MARK_LIFE, LAST_LIFE = 8, 300, 300
+local FIELDS, MARK_LIFE, LAST_LIFE = 9, 300, 300
 local all, prefix, global = KEYS[1], ARGV[1], ARGV[2]
 local keep_all, life, halted = ARGV[3], ARGV[4], ARGV[5] == 'check'
 local answers = {}
@@ -27,8 +29,24 @@ local function repair(session, seq)
   end
 end
 
-for first = 6, #ARGV, FIELDS do
-  local id, event_id, session, seq, name, keep, flags, message = unpack(ARGV, first, first + FIELDS - 1)
+-- The entry ids of output rise with its chunks, so what is refused here is there already. A key of another
+-- kind is nobody's fault: readers find the chunks in PostgreSQL.
+local function output(session, lives, first, last)
+  local key = prefix .. 'stream:output:' .. session
+  if first <= last then
+    local id, keep, message = unpack(ARGV, first, first + 2)
+    redis.pcall('XADD', key, 'MAXLEN', keep, id, unpack(ARGV, first + 3, last))
+    if message ~= '' then
+      redis.call('PUBLISH', prefix .. 'session:' .. session, message)
+    end
+    redis.call('EXPIRE', key, lives)
+  end
+end
+
+local first = 6
+while first <= #ARGV do
+  local id, event_id, session, seq, name, keep, flags, message, more = unpack(ARGV, first, first + FIELDS - 1)
+  local last = first + FIELDS - 1 + more
   local own = prefix .. 'stream:session:' .. session
   local kind = redis.call('TYPE', own)['ok']
   local answer = -1
@@ -46,10 +64,10 @@ for first = 6, #ARGV, FIELDS do
     else
       answer = 1
       -- Only a Stream of all that was lost alone lets this be refused: then it is there already.
-      redis.pcall('XADD', own, 'MAXLEN', '~', keep, id, 'envelope', message,
+      redis.pcall('XADD', own, 'MAXLEN', keep, id, 'envelope', message,
         'event_id', event_id, 'session_id', session, 'seq', seq, 'event_name', name)
-      local deleted = string.find(flags, 'd', 1, true)
-      redis.call('EXPIRE', own, deleted and LAST_LIFE or life)
+      local lives = string.find(flags, 'd', 1, true) and LAST_LIFE or life
+      redis.call('EXPIRE', own, lives)
       repair(session, seq)
       if string.find(flags, 'p', 1, true) then
         redis.call('PUBLISH', prefix .. 'events:session', message)
@@ -58,8 +76,10 @@ for first = 6, #ARGV, FIELDS do
           redis.call('PUBLISH', global, message)
         end
       end
+      output(session, lives, first + FIELDS, last)
     end
   end
   answers[#answers + 1] = answer
+  first = last + 1
 end
 return answers

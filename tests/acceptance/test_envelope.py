@@ -187,5 +187,8 @@ def test_every_channel_and_stream_is_under_the_prefix(private_fleet: PrivateFlee
         listener.until_seq(prefix + bare, session_id, 6)
         assert {channel for channel, _ in listener.heard} == {prefix + bare}
     streams = {key for key in fleet.cache.scan_iter() if fleet.cache.type(key) == "stream"}
-    assert streams == {f"{prefix}stream:events", f"{prefix}stream:session:{session_id}"}
+    assert streams >= {
+        f"{prefix}stream:{name}" for name in ("events", f"session:{session_id}", f"output:{session_id}")
+    }
+    assert all(name.startswith(prefix) for name in streams)
     assert not [key for key in fleet.cache.scan_iter() if re.match(rf"{prefix}sess:", key)]

@@ -36,11 +36,13 @@ class Listener:
         self._pubsub.close()
 
     def on(self, channel: str, session_id: str | None = None) -> list[Message]:
-        """What came by ``channel``, of one session if given."""
+        """The events that came by ``channel``, of one session if given; a session's own carries its output too."""
         return [
             message
             for name, message in self.heard
-            if name == channel and (session_id is None or message["session_id"] == session_id)
+            if name == channel
+            and "event_name" in message
+            and (session_id is None or message["session_id"] == session_id)
         ]
 
     def until(self, enough: Callable[[], bool], timeout: float = 10) -> None:
@@ -48,7 +50,7 @@ class Listener:
         end = time.monotonic() + timeout
         while not enough():
             rest = end - time.monotonic()
-            assert rest > 0, f"not heard within {timeout} s: {[m['message_id'] for _, m in self.heard]}"
+            assert rest > 0, f"not heard within {timeout} s: {[m.get('message_id') for _, m in self.heard]}"
             found = self._pubsub.get_message(timeout=rest)
             if found is not None and found["type"] == "message":
                 self.heard.append((found["channel"], json.loads(found["data"])))

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from sessionfleet.errors import InvalidTransition, PayloadTooLarge, SessionNotFound
+from sessionfleet.errors import EventLimit, InvalidTransition, PayloadTooLarge, SessionNotFound
 from sessionfleet.jsonvalue import JsonObject
 from sessionfleet.messages.base import Errors, Message, Name, Text, Word
 from sessionfleet.messages.fields import SessionWrite
@@ -51,7 +51,7 @@ class EmitEvent(SessionWrite, name="session.emit_event"):
     """Record an event of the session; answers its `seq` (D-04)."""
 
     answer: ClassVar[str] = "{session_id, seq, event_name, state_version}"
-    errors: ClassVar[Errors] = (*SessionWrite.errors, InvalidTransition, PayloadTooLarge)
+    errors: ClassVar[Errors] = (*SessionWrite.errors, InvalidTransition, PayloadTooLarge, EventLimit)
 
     type: Word = Field(
         description="Open word. The fleet's own events have a dot in their name, so none can be forged."

@@ -218,8 +218,8 @@ def test_a_database_restored_from_a_dump_loses_and_repeats_nothing(
     for number in range(12):
         worker.emit(sessions[number % 3], number=number)
     db.execute(text("UPDATE session_events SET xid = CAST(CAST(xid AS text)::bigint + 1000000 AS text)::xid8"))
-    read = "SELECT *, xid::text AS stamp, 1000 AS max_events, 0 AS retry_count FROM session_events ORDER BY xid, id"
-    rows = db.execute(text(read)).all()
+    read = "SELECT *, xid::text AS stamp, 1000 AS max_events, 0 AS retry_count, NULL AS status FROM session_events"
+    rows = db.execute(text(f"{read} ORDER BY xid, id")).all()
     published, left = rows[:10], rows[10:]
     publisher.publish([outgoing(Row(row)) for row in published])
     outbox.load_cursor(db)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessionfleet import messages as m
-from sessionfleet.errors import InvalidTransition, PayloadTooLarge, SessionExpired, ValidationFailed
+from sessionfleet.errors import EventLimit, InvalidTransition, PayloadTooLarge, SessionExpired, ValidationFailed
 from sessions.emission import emit_event
 from tests.support.records import NOW, context, record, seconds, settled
 
@@ -123,3 +123,13 @@ def test_an_ended_session_takes_no_event() -> None:
         emit_event(record(status="completed"), message(), context())
     with pytest.raises(SessionExpired):
         emit_event(record(status="expired", expires_at=NOW), message(), context())
+
+
+def test_the_event_limit_refuses_or_lets_the_stream_roll() -> None:
+    """D-16: with reject, event 11 of 10; with window, the default, the Stream alone is bounded."""
+    full, room = record(max_events=10, last_seq=10), record(max_events=10, last_seq=9)
+    assert emit_event(full, message(), context()).events
+    assert emit_event(room, message(), context(event_limit_policy="reject")).events
+    with pytest.raises(EventLimit) as refused:
+        emit_event(full, message(), context(event_limit_policy="reject"))
+    assert refused.value.details == {"session_id": str(full.id), "limit": 10}
