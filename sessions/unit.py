@@ -1,7 +1,8 @@
 """Running operations inside one transaction: load and lock, look up answers, decide, settle, write.
 
 One operation or many, the same code: that is what lets a worker commit waiting operations together
-without any verb knowing it. An operation that fails alone changes nothing of the others.
+without any verb knowing it. Each whole (:mod:`sessions.wholes`) happens entirely or not at all; an
+operation that is a whole by itself changes nothing of the others when it fails.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, SessionNotFound
+from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, NotApplied, SessionNotFound
+from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import deadlines
 from sessions.change import Change, Context, Operation, Outcome
@@ -26,11 +28,12 @@ from sessions.policy import Policy
 from sessions.record import Record
 from sessions.settle import Row, Settled, answer, settle
 from sessions.store import loader, writer
+from sessions.wholes import wholes
 
 
 @dataclass(slots=True)
 class _Run:
-    """The state of one transaction: the rows as they stand after the operations so far."""
+    """The state of one whole: the rows as they stand after its operations so far."""
 
     now: datetime
     policy: Policy
@@ -41,11 +44,12 @@ class _Run:
     answers: list[Row] = field(default_factory=list)
 
 
-def run(db: Connection, operations: Sequence[Operation], policy: Policy) -> list[Outcome]:
+def run(db: Connection, operations: Sequence[Operation], policy: Policy, whole: Whole = "operation") -> list[Outcome]:
     """Run ``operations`` in order in the open transaction of ``db``; the caller commits.
 
-    Locks the sessions they name in id order. Outcomes come in the order of the operations. Raises
-    what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll back, run again.
+    Locks the sessions they name in id order. ``whole``: what happens entirely or not at all. Outcomes
+    come in the order of the operations. Raises what the database raises, and
+    :class:`sessions.store.writer.KeyTaken`: roll back, run again.
     """
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
     records = loader.by_keys(loader.lock(db, keys))
@@ -53,7 +57,10 @@ def run(db: Connection, operations: Sequence[Operation], policy: Policy) -> list
     agents = {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
     known = loader.known_agents(db, agents) if policy.check_agents else frozenset()
     state = _Run(now, policy, records, stored, known)
-    outcomes = [_one(state, operation) for operation in operations]
+    if whole == "operation":
+        outcomes = [_one(state, operation) for operation in operations]
+    else:
+        outcomes = _by_wholes(state, operations, wholes(operations, records, whole))
     if state.settled:
         writer.write(db, _joined(state.settled), policy)
     if state.answers:
@@ -61,11 +68,47 @@ def run(db: Connection, operations: Sequence[Operation], policy: Policy) -> list
     return outcomes
 
 
+def _by_wholes(state: _Run, operations: Sequence[Operation], places: Sequence[Sequence[int]]) -> list[Outcome]:
+    """Each whole by itself; no session and no idempotency key is in two of them."""
+    outcomes: dict[int, Outcome] = {}
+    for whole in places:
+        part = dataclasses.replace(state, records=_named(state, operations, whole), settled=[], answers=[])
+        outcomes |= _whole(part, operations, whole)
+        state.settled += part.settled
+        state.answers += part.answers
+    return [outcomes[place] for place in range(len(operations))]
+
+
+def _whole(part: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:
+    """Operations in order up to the first that fails; then none of them has happened."""
+    outcomes: dict[int, Outcome] = {}
+    for place in places:
+        outcome = outcomes[place] = _one(part, operations[place])
+        if outcome.error is None:
+            continue
+        for row in part.answers:
+            del part.stored[row["key"]]
+        part.answers.clear()
+        # The expiry of an overdue session stays (E-06): nothing else can have moved that session before.
+        del part.settled[: len(part.settled) - (outcome.record is not None)]
+        because = NotApplied(index=place, code=outcome.error.code)
+        for other in places:
+            if other != place:
+                outcomes[other] = _replayed(part, operations[other]) or Outcome(error=because)
+        break
+    return outcomes
+
+
+def _named(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[str, Record]:
+    """The locked rows these operations name, under all their names."""
+    keys = {key for place in places for key in (operations[place].session_key, operations[place].second_key)}
+    found = (loader.locked_records(state.records, key) for key in keys)
+    return loader.by_keys({record.id: record for record in found if record is not None}.values())
+
+
 def _one(state: _Run, operation: Operation) -> Outcome:
-    body_hash = body_digest(operation) if operation.idempotent else ""
-    first = state.stored.get(operation.key) if operation.idempotent else None
-    if first is not None:
-        return replay(operation.key, body_hash, first)
+    if (first := _replayed(state, operation)) is not None:
+        return first
     try:
         session = _session(state, operation)
         now = state.now if session is None else max(state.now, session.updated_at)
@@ -85,17 +128,29 @@ def _one(state: _Run, operation: Operation) -> Outcome:
         return Outcome(error=change.error, record=settled.record)
     given = answer(change, settled.record)
     if operation.idempotent:
-        state.answers.append(
-            {
-                "key": operation.key,
-                "operation": operation.name,
-                "task_id": operation.task_id,
-                "body_hash": body_hash,
-                "answer": given,
-            }
-        )
-        state.stored[operation.key] = loader.Stored(operation.name, operation.task_id, body_hash, given)
+        _keep_answer(state, operation, given)
     return Outcome(answer=given, record=settled.record if wrote else None)
+
+
+def _replayed(state: _Run, operation: Operation) -> Outcome | None:
+    """What the first use of the operation's key came to."""
+    if operation.idempotent and (first := state.stored.get(operation.key)) is not None:
+        return replay(operation.key, body_digest(operation), first)
+    return None
+
+
+def _keep_answer(state: _Run, operation: Operation, given: Any) -> None:
+    body_hash = body_digest(operation)
+    state.answers.append(
+        {
+            "key": operation.key,
+            "operation": operation.name,
+            "task_id": operation.task_id,
+            "body_hash": body_hash,
+            "answer": given,
+        }
+    )
+    state.stored[operation.key] = loader.Stored(operation.name, operation.task_id, body_hash, given)
 
 
 def _session(state: _Run, operation: Operation) -> Record | None:

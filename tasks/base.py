@@ -2,9 +2,10 @@
 
 A declaration names a message class and the function behind it; nothing touches Celery until
 :func:`register` builds the tasks for one app, so the functions stay plain and there is no global
-app. Four kinds:
+app. Five kinds:
 
 - ``operation(Message, verb)``: a verb of ``sessions/`` on one session, through loader and writer;
+- ``batch(Message)``: several such operations in one message, through the same transaction;
 - ``@command(Message)``: ``f(work, command) -> answer``, one transaction of its own, idempotent by key;
 - ``@query(Message)``: ``f(db, command, runtime) -> answer``, reads only;
 - ``@duty(Message)``: ``f(runtime, command) -> answer``, opens its own transactions.
@@ -30,13 +31,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from broker.containment import contained
 from sessionfleet.errors import FleetError, Internal, TimeLimit, Unavailable, ValidationFailed
+from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import Message, Write
 from sessions.change import Change, Context, Operation
 from tasks import deliveries
+from tasks.patience import until_available
 from tasks.runtime import Runtime
 from tasks.unit_of_work import Work, run_command, run_operations
 
-Kind = Literal["operation", "command", "query", "duty"]
+Kind = Literal["operation", "batch", "command", "query", "duty"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 log = logging.getLogger(__name__)
@@ -75,6 +78,11 @@ def operation(
     """Declare a session verb as a task. ``creates``: the session need not exist;
     ``refuses_overdue=False``: the verb also works on a session whose deadline has passed."""
     _declare(Declaration(message, "operation", verb, creates, refuses_overdue))
+
+
+def batch(message: type[Apply]) -> None:
+    """Declare a message that is a list of declared operations."""
+    _declare(Declaration(message, "batch", _apply))
 
 
 def command(message: type[Write]) -> Callable[[F], F]:
@@ -116,7 +124,15 @@ class FleetTask(Task):  # type: ignore[misc]
     declaration: Declaration
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Validate, execute, answer; raises a FleetError and nothing else."""
+        """Validate, execute, answer; raises a FleetError and nothing else.
+
+        But for a write that was sent with ``ignore_result``: while PostgreSQL is away its message is kept.
+        """
+        if self.request.ignore_result and issubclass(self.declaration.message, Write):
+            return until_available(lambda: self._once(*args, **kwargs))
+        return self._once(*args, **kwargs)
+
+    def _once(self, *args: Any, **kwargs: Any) -> Any:
         if args:
             raise ValidationFailed.of("arguments", "a task takes keyword arguments only")
         try:
@@ -185,6 +201,32 @@ def operation_of(declaration: Declaration, runtime: Runtime, message: Write) -> 
     )
 
 
+def _apply(runtime: Runtime, batch: Apply) -> dict[str, Any]:
+    """Each operation's answer or error, in order; all in one transaction (see the message)."""
+    key = batch.idempotency_key or runtime.task_id
+    outcomes = run_operations(
+        runtime,
+        [_step(runtime, batch, f"{key}:{place}", one) for place, one in enumerate(batch.messages)],
+        batch.whole,
+    )
+    items = [
+        {"ok": True, "answer": outcome.answer}
+        if outcome.error is None
+        else {"ok": False, "error": outcome.error.shape()}
+        for outcome in outcomes
+    ]
+    failed = sum(not item["ok"] for item in items)
+    return {"items": items, "applied": len(items) - failed, "failed": failed}
+
+
+def _step(runtime: Runtime, batch: Apply, key: str, message: Write) -> Operation:
+    given = {name: value for name in ("actor", "deadline_at") if (value := getattr(batch, name)) is not None}
+    given = {name: value for name, value in given.items() if getattr(message, name) is None}
+    if message.idempotency_key is None:
+        given["idempotency_key"] = key
+    return operation_of(DECLARED[message.wire_name], runtime, message.model_copy(update=given))
+
+
 def _session_key(message: Write) -> str | None:
     key = getattr(message, "session_id", None) or getattr(message, "id", None)
     key = key or getattr(message, "external_id", None)
@@ -217,6 +259,7 @@ __all__ = [
     "Declaration",
     "FleetTask",
     "Work",
+    "batch",
     "command",
     "duty",
     "execute",

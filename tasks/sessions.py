@@ -11,6 +11,7 @@ from sessionfleet import messages as m
 from sessionfleet.errors import SessionNotFound
 from sessionfleet.words import TERMINAL
 from sessions import (
+    attaching,
     content,
     creation,
     emission,
@@ -23,7 +24,7 @@ from sessions import (
     sweeps,
 )
 from sessions.document import document
-from tasks.base import command, operation, query
+from tasks.base import batch, command, operation, query
 from tasks.runtime import Runtime
 from tasks.unit_of_work import Work
 
@@ -52,6 +53,7 @@ operation(m.UpdateMetrics, content.update_metrics)
 operation(m.AppendOutput, output.append_output)
 operation(m.EmitEvent, emission.emit_event)
 operation(m.Delete, removal.delete, refuses_overdue=False)
+batch(m.Apply)
 
 
 @command(m.DeleteByUser)
@@ -136,6 +138,12 @@ def history(db: Connection, command: m.History, _: Runtime) -> dict[str, Any]:
 def read_output(db: Connection, command: m.ReadOutput, runtime: Runtime) -> dict[str, Any]:
     """Output from a cursor (C-02)."""
     return output_queries.read_output(db, command, runtime.policy)
+
+
+@query(m.Attach)
+def attach(db: Connection, command: m.Attach, _: Runtime) -> dict[str, Any]:
+    """State and cursor of one snapshot (D-15)."""
+    return attaching.attach(db.execution_options(isolation_level="REPEATABLE READ"), command)
 
 
 @query(m.GetEvents)

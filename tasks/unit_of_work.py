@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from history import audit
 from history.month import create_months, missing_partition
 from sessionfleet.errors import FleetError
+from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import unit
 from sessions.change import Change, Context, Operation, Outcome
@@ -87,8 +88,9 @@ class Work:
         self.later.append(action)
 
 
-def run_operations(runtime: Runtime, operations: Sequence[Operation]) -> list[Outcome]:
+def run_operations(runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation") -> list[Outcome]:
     """Run session operations in one transaction and tell cache and relay; outcomes in their order.
+    ``whole``: which of them happen entirely or not at all.
 
     A lost race (unique id, idempotency key, deadlock) or a missing month runs again, at most
     TRIES times in all. Raises what the database raises beyond that.
@@ -96,7 +98,7 @@ def run_operations(runtime: Runtime, operations: Sequence[Operation]) -> list[Ou
 
     def once() -> list[Outcome]:
         with runtime.engine.begin() as db:
-            return unit.run(db, operations, runtime.policy)
+            return unit.run(db, operations, runtime.policy, whole)
 
     outcomes = again(runtime, once)
     publish(runtime, outcomes)

@@ -46,10 +46,9 @@ def write(db: Connection, changes: Sequence[Settled], policy: Policy) -> None:
     The rows of ``sessions`` were locked by the loader. Raises IntegrityError for a create that lost
     a race for its id; the caller rolls back and runs again.
     """
-    created = [change.columns for change in changes if change.insert]
-    if created:
-        db.execute(insert(_sessions), created)
+    # Updates first: a deletion frees the external id that another session may be created with.
     _update(db, [change for change in changes if change.columns and not change.insert])
+    _insert(db, _sessions, [change.columns for change in changes if change.insert])
     _insert(db, _events, [row for change in changes for row in change.events])
     _insert(db, _transitions, [row for change in changes for row in change.transitions])
     _insert(db, _output, [row for change in changes for row in change.output])

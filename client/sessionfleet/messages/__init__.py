@@ -4,6 +4,7 @@ Importing this package fills :data:`CATALOGUE`.
 """
 
 from sessionfleet.messages.agents import AgentHeartbeat
+from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import CATALOGUE, Duty, Message, Write, message_type
 from sessionfleet.messages.content import Update, UpdateContext, UpdateMetrics
 from sessionfleet.messages.create import Create
@@ -42,7 +43,7 @@ from sessionfleet.messages.maintenance import (
     TimeoutWarnings,
 )
 from sessionfleet.messages.output import AppendOutput, ReadOutput
-from sessionfleet.messages.queries import Count, Get, GetByUser, History, List, ListActive
+from sessionfleet.messages.queries import Attach, Count, Get, GetByUser, History, List, ListActive
 from sessionfleet.messages.schedule import (
     CreateSchedule,
     DeleteSchedule,
@@ -56,6 +57,8 @@ from sessionfleet.messages.schedule import (
     TriggerSchedule,
     UpdateSchedule,
 )
+from sessionfleet.messages.schedule_accounts import AssignAccounts, ListAssignments
+from sessionfleet.messages.schedule_handlers import EndRun, KeepRun
 from sessionfleet.messages.schedule_views import (
     BackfillSchedule,
     ExplainSchedule,
@@ -68,6 +71,9 @@ __all__ = [
     "CATALOGUE",
     "AgentHeartbeat",
     "AppendOutput",
+    "Apply",
+    "AssignAccounts",
+    "Attach",
     "BackfillSchedule",
     "CleanupStale",
     "Complete",
@@ -84,6 +90,7 @@ __all__ = [
     "DrainQuarantine",
     "Duty",
     "EmitEvent",
+    "EndRun",
     "Expire",
     "ExplainSchedule",
     "Extend",
@@ -95,8 +102,10 @@ __all__ = [
     "History",
     "Idle",
     "Interrupt",
+    "KeepRun",
     "List",
     "ListActive",
+    "ListAssignments",
     "ListDeadLetters",
     "ListSchedules",
     "Message",

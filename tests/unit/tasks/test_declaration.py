@@ -66,10 +66,20 @@ def test_every_operation_of_the_catalogue_has_its_task_and_the_other_way_round()
 
 
 def test_writes_are_operations_or_commands_reads_are_queries() -> None:
-    kinds = {"read": {"query"}, "write": {"operation", "command"}, "duty": {"duty"}}
+    kinds = {"read": {"query"}, "write": {"operation", "batch", "command"}, "duty": {"duty"}}
     for name, declaration in base.DECLARED.items():
         assert declaration.kind in kinds[declaration.message.kind], name
         assert issubclass(declaration.message, Write) == (declaration.message.kind == "write"), name
+
+
+def test_a_batch_takes_exactly_the_operations_on_one_session() -> None:
+    for name, declaration in base.DECLARED.items():
+        try:
+            m.Apply.parse({"operations": [{"name": name, "arguments": {}}]})
+            refused = False
+        except ValidationFailed as error:
+            refused = error.details["fields"][0]["field"] == "operations.0.name"
+        assert refused == (declaration.kind != "operation"), name
 
 
 def test_a_name_is_declared_once() -> None:
