@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import TimeoutError as NotYet
@@ -67,6 +68,7 @@ class Fleet:
     def _open(self) -> None:
         self._pid = os.getpid()
         self._loop: LoopThread | None = None
+        self._loop_made = threading.Lock()
         self._remote = AsyncFleet(self.servers, self.submit_timeout)
 
     @classmethod
@@ -235,9 +237,10 @@ class Fleet:
         return self._remote
 
     def _run(self) -> LoopThread:
-        if self._loop is None:
-            self._loop = LoopThread()
-        return self._loop
+        with self._loop_made:  # first calls of several threads: two loops would share one reader
+            if self._loop is None:
+                self._loop = LoopThread()
+            return self._loop
 
     def __enter__(self) -> Self:
         return self

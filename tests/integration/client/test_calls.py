@@ -46,6 +46,22 @@ def test_many_threads_share_one_reader(fleet: RunningFleet) -> None:
     assert fleet.call("session.count", user_id=user)["total"] == THREADS * CALLS
 
 
+def test_the_first_calls_of_many_threads_share_one_reader_too(fleet: RunningFleet) -> None:
+    """Each in the loop of the one thread that was made, however many found none."""
+    for _ in range(5):
+        before = set(threading.enumerate())
+        with Fleet.connect(fleet.settings.redis_url) as client, ThreadPoolExecutor(THREADS) as pool:
+            barrier = threading.Barrier(THREADS)
+
+            def call(_: int, client: Fleet = client, barrier: threading.Barrier = barrier) -> int:
+                barrier.wait()
+                return int(client.call("session.count")["total"])
+
+            assert len(list(pool.map(call, range(THREADS)))) == THREADS
+            assert len(set(threading.enumerate()) - before) == THREADS + 1
+        assert set(threading.enumerate()) == before
+
+
 def test_answers_are_told_apart_when_all_wait_at_once(fleet: RunningFleet) -> None:
     handles = {n: fleet.client.submit("session.create", metadata={"n": n}) for n in range(100)}
     for n, handle in reversed(handles.items()):
