@@ -29,7 +29,7 @@ KINDS = ("runtime", "dev")
 
 def main(arguments: list[str]) -> NoReturn:
     """Ensures the environment and becomes ``python -m workers.cli``; never returns."""
-    ensure("dev" if arguments[:1] == ["test"] else "runtime")
+    ensure("dev" if arguments[:1] in (["test"], ["chaos"]) else "runtime")
     environ = dict(os.environ)
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "client")])
     environ["FLEET_HOME"] = str(HOME)

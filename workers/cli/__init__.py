@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": "workers.cli.demo",
     "migrate": "workers.cli.migrate",
     "test": "workers.cli.test",
+    "chaos": "workers.cli.chaos",
 }
 """Name -> module, in the order of ``fleet --help``."""
 

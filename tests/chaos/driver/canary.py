@@ -1,0 +1,57 @@
+"""How long it takes after a fault until an operation succeeds again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sessionfleet import Fleet
+from sessionfleet.errors import FleetError
+from tests.chaos.driver.journal import Journal
+
+PATIENCE = 1.0
+LONGEST = 120.0
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """After which faults, and the seconds from their end until the first answer."""
+
+    faults: tuple[str, ...]
+    seconds: float
+
+
+class Canary:
+    """Writes to a session of its own until it is answered, with one key per recovery."""
+
+    def __init__(self, client: Fleet, session_id: str, journal: Journal) -> None:
+        self._client = client
+        self._session_id = session_id
+        self._journal = journal
+        self.recoveries: list[Recovery] = []
+
+    def sing(self, faults: tuple[str, ...], meanwhile: Callable[[], None]) -> float:
+        """Seconds from now to an answer, recorded; LONGEST when none comes by then."""
+        began = time.monotonic()
+        entry = self._journal.open("session.update_metrics")
+        arguments = {"session_id": self._session_id, "metrics": {"sung": 1}, "actor": entry.mark}
+        seconds = LONGEST
+        while time.monotonic() - began < LONGEST:
+            entry.tries += 1
+            try:
+                answer = self._client.call(entry.name, PATIENCE, idempotency_key=entry.key, **arguments)
+            except FleetError as error:
+                if not error.retryable:
+                    raise
+                entry.error = str(error)
+                meanwhile()
+                time.sleep(0.02)
+                continue
+            entry.answered(answer)
+            seconds = time.monotonic() - began
+            break
+        else:
+            entry.settle("unknown", entry.error)
+        self.recoveries.append(Recovery(faults, seconds))
+        return seconds
