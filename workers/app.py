@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 from broker import body
+from broker.transport import install
 from sessionfleet.errors import UnknownOperation, ValidationFailed
 from sessionfleet.messages import message_type
 from sessionfleet.request import STEPS
@@ -16,7 +19,6 @@ from sessionfleet.words import Priority
 from tasks.base import register
 from tasks.runtime import Runtime
 from workers.celery_config import celery_config
-from workers.channel import use_channel
 from workers.resources import build_policy, build_runtime
 from workers.settings import Settings
 
@@ -38,21 +40,34 @@ class FleetApp(Celery):  # type: ignore[misc]
             self._runtime = (pid, build_runtime(self.settings, self.publish))
         return self._runtime[1]
 
-    def publish(self, name: str, arguments: dict[str, Any], priority: Priority = "medium") -> None:
-        """Send a task message by wire name to its queue; nobody waits for its result."""
-        queue = message_type(name).queue
-        self.send_task(name, kwargs=arguments, queue=queue, ignore_result=True, priority=STEPS[priority])
+    def publish(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        priority: Priority = "medium",
+        *,
+        start: datetime | None = None,
+        queue: str | None = None,
+    ) -> None:
+        """Send a task message by wire name to its queue, or any task to a ``queue`` of another service; nobody
+        waits for its result."""
+        if queue is None:
+            to: Any = message_type(name).queue
+        else:
+            to = Queue(queue, Exchange(queue, type="direct"), routing_key=queue)
+        self.send_task(name, kwargs=arguments, queue=to, ignore_result=True, priority=STEPS[priority], eta=start)
 
 
 def create_app(settings: Settings) -> FleetApp:
     """The fleet's app for these settings: configuration, queues, beat entries, every declared task.
 
-    Connects to nothing.
+    Connects to nothing. Whatever this process connects to Redis queues from now on uses the channel of
+    :mod:`broker`.
     """
     import tasks.all  # noqa: F401 - importing the room declares its tasks
 
     body.install()
-    use_channel()
+    install()  # with a kombu it was not tested with, the stock channel stays and an alarm is logged
     app = FleetApp("sessionfleet", set_as_current=True)
     app.settings = settings
     build_policy(settings)  # what is wrong with it is said at the start, not at the first task

@@ -22,6 +22,7 @@ from kombu.exceptions import KombuError, LimitExceeded
 from kombu.pools import ProducerPool
 from redis.exceptions import RedisError
 
+from sessionfleet.bells import RingingTransport
 from sessionfleet.errors import Unavailable
 from sessionfleet.request import Request
 
@@ -58,6 +59,7 @@ class Publisher:
         self._app.conf.update(task_publish_retry=False, task_serializer="json", broker_url=broker_url)
         connection = Connection(
             broker_url,
+            transport=RingingTransport,
             connect_timeout=submit_timeout * CONNECT_SHARE,
             transport_options={
                 "socket_timeout": submit_timeout * ANSWER_SHARE,

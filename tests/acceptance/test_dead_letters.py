@@ -205,7 +205,8 @@ def test_a_message_that_ends_its_worker_is_started_five_times(deadly: Callable[.
 def test_a_message_that_ends_children(deadly: Callable[..., Deadly]) -> None:
     """Each kind of end in a child: the worker lives, the caller gets a typed error, what died four times is kept;
     an endless loop ends at its limit [T2, T3]."""
-    test = deadly(FLEET_TASK_TIME_LIMIT="4", FLEET_VISIBILITY_TIMEOUT="60")
+    # A limit longer than the 5 s after which a dead child is noticed at the latest.
+    test = deadly(FLEET_TASK_TIME_LIMIT="8", FLEET_VISIBILITY_TIMEOUT="60")
     worker = test.start("--pool", "prefork", "-c", "3")
     ids = {how: test.send(how) for how in ("exit", "os._exit", "segfault", "memory", "loop", "live")}
 

@@ -1,0 +1,48 @@
+"""How soon an idle worker starts what is sent to it (row P-11)."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+from celery import Celery
+
+from tests.support import RunningFleet, eventually
+from tests.support.private import PrivateFleet
+
+STOCK = "kombu.transport.redis:Transport"
+"""As a process that knows nothing of the fleet has it."""
+
+AT_ONCE = 0.12
+"""Seconds: ten times what is usual. Without a bell the half of all messages wait more than 0.3 s."""
+
+
+def median(work: Callable[[], object], tries: int = 15) -> float:
+    """Seconds from sending to the answer, each time after all has come to rest."""
+    times = []
+    for _ in range(tries):
+        time.sleep(0.05)
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def test_a_plain_producer_starts_at_once(fleet: RunningFleet) -> None:
+    """send_task of an unmodified Celery: the ringer in the relay's process rings for it."""
+    urls = {"broker": fleet.settings.broker_url, "backend": fleet.settings.result_url}
+    with Celery("elsewhere", set_as_current=False, broker_transport=STOCK, **urls) as app:
+        app.send_task("session.count", queue="sessions").get(timeout=20)
+        took = median(lambda: app.send_task("session.count", queue="sessions").get(timeout=20))
+    assert took < AT_ONCE
+
+
+def test_without_a_ringer(private_fleet: PrivateFleet) -> None:
+    """Our client rings itself, in one pipeline with its message; what nobody rings for waits a second at most."""
+    fleet = private_fleet(relay=0)
+    fleet.call("session.count")
+    assert median(lambda: fleet.call("session.count")) < AT_ONCE
+    with Celery("elsewhere", set_as_current=False, broker=fleet.settings.broker_url, broker_transport=STOCK) as app:
+        app.send_task("session.create", queue="sessions", ignore_result=True)
+    eventually(lambda: fleet.broker.llen("sessions") == 0, 10)
