@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, AsyncBatch
 from sessionfleet.errors import ValidationFailed
 from sessionfleet.fleet_events import FleetEvents
 from sessionfleet.publisher import CONNECTIONS, Publisher
@@ -130,6 +131,10 @@ class AsyncFleet:
         )
         await self._publish(request, time.monotonic() + self.submit_timeout, ignore_result=True)
         return request.task_id
+
+    def batch(self, size: int = SIZE, age: float = AGE_SECONDS, timeout: float = TIMEOUT_SECONDS) -> AsyncBatch:
+        """Collect operations and send many in one message; see :meth:`Fleet.batch`. ``await batch.add(...)``."""
+        return AsyncBatch(self, size, age, timeout)
 
     async def iterate(self, name: str, /, timeout: float = CALL_SECONDS, **filters: Any) -> AsyncIterator[Answer]:
         """All items of a paged read; see :meth:`Fleet.iterate`."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, AsyncFleet
+from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
 from sessionfleet.event_stream import EventStream
 from sessionfleet.loop_thread import LoopThread
 from sessionfleet.replies import Reply
@@ -163,6 +164,18 @@ class Fleet:
         until = time.monotonic() + self.submit_timeout
         remote.publisher.publish(request, until=until, ignore_result=True)
         return request.task_id
+
+    def batch(self, size: int = SIZE, age: float = AGE_SECONDS, timeout: float = TIMEOUT_SECONDS) -> Batch:
+        """Collect operations on sessions and send many in one message: ``with fleet.batch() as batch:
+        batch.add("session.append_output", session_id=..., content=...)``.
+
+        Sent once ``size`` (1..1000) operations wait or the oldest is ``age`` seconds old, the
+        rest at the end of the block, in the order in which they were added, one message at a time. Each
+        operation is one for itself: ``add`` gives a handle with its ``result()``. What failed and
+        was never asked for is raised at the end of the block. ``timeout`` (seconds) bounds the time
+        of an operation from ``add`` to its answer, repeats included.
+        """
+        return Batch(self._run(), self._here(), size, age, timeout)
 
     def iterate(self, name: str, /, timeout: float = CALL_SECONDS, **filters: Any) -> Iterator[Answer]:
         """All items of a paged read such as ``session.list``, page by page (Q-03); ``timeout`` is

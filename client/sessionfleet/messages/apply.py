@@ -71,7 +71,7 @@ class Apply(Write, name="session.apply"):
         messages: list[Write] = []
         for index, step in enumerate(batch.operations):
             try:
-                messages.append(_class_of(step.name).parse(step.arguments))
+                messages.append(class_of(step.name).parse(step.arguments))
             except UnknownOperation as error:
                 wrong.append({"field": f"operations.{index}.name", "message": error.message})
             except ValidationFailed as error:
@@ -87,7 +87,8 @@ class Apply(Write, name="session.apply"):
         return {**self.model_dump(mode="json", exclude_unset=True, exclude={"operations"}), "operations": steps}
 
 
-def _class_of(name: str) -> type[Write]:
+def class_of(name: str) -> type[Write]:
+    """The message class of an operation that a batch takes, or :class:`UnknownOperation`."""
     kind = message_type(name)
     if not issubclass(kind, Create | SessionWrite):
         raise UnknownOperation(operation=name, message=f"{name} is no operation on one session.")
