@@ -6,6 +6,7 @@ from models.base import Base, table_of
 from models.idempotency_key import IdempotencyKey
 from models.maintenance_log import MaintenanceLog
 from models.message_dead_letter import MessageDeadLetter, MessageDelivery
+from models.owner_account import OwnerAccount
 from models.relay import EventDeadLetter, LeaderLease, OutboxFailure, RelayCursor
 from models.schedule_execution import ScheduleAttempt, ScheduleExecution
 from models.scheduled_review import ScheduledReview
@@ -25,6 +26,7 @@ __all__ = [
     "MessageDeadLetter",
     "MessageDelivery",
     "OutboxFailure",
+    "OwnerAccount",
     "RelayCursor",
     "ScheduleAttempt",
     "ScheduleExecution",

@@ -2,7 +2,8 @@
 
 One execution per slot: unique (schedule_id, nominal_utc, kind), whatever becomes of it. A queued row
 is its own outbox: ``publish_at`` says when its message is to be sent (again), ``not_before`` when it
-may start. A running row belongs to its ``attempt`` until ``lease_expires_at``.
+may start. A running row belongs to its ``attempt`` until ``lease_expires_at``; ``stop`` says that a
+later slot wants it to end (H-09).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class ScheduleExecution(Base):
     ended_at: Mapped[Instant | None]
     session_id: Mapped[UUID | None]
     error_message: Mapped[str | None]
+    stop: Mapped[str | None]
     accounts_processed: Mapped[int | None]
     duration_seconds: Mapped[float | None] = mapped_column(Double)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -50,12 +52,19 @@ class ScheduleExecution(Base):
         CheckConstraint("status IN ('queued', 'running', 'success', 'failed', 'skipped')", name="status"),
         CheckConstraint("(status = 'skipped') = (reason IS NOT NULL)", name="reason"),
         CheckConstraint("(status = 'queued') = (publish_at IS NOT NULL)", name="publish_at"),
+        CheckConstraint("stop IN ('cancel', 'terminate')", name="stop"),
         CheckConstraint("(status = 'running') = (lease_expires_at IS NOT NULL)", name="lease_expires_at"),
         Index("uq_schedule_executions_slot", "schedule_id", "nominal_utc", "kind", unique=True),
         Index(
             "ix_schedule_executions_active",
             "schedule_id",
             postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+        Index("ix_schedule_executions_queued_at", "queued_at", postgresql_using="brin"),
+        Index(
+            "ix_schedule_executions_stop",
+            "execution_id",
+            postgresql_where=text("status = 'running' AND stop = 'terminate'"),
         ),
         Index("ix_schedule_executions_publish_at", "publish_at", postgresql_where=text("publish_at IS NOT NULL")),
         Index(

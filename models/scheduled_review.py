@@ -3,6 +3,7 @@
 ``next_run`` is the next slot to be settled, NULL when there is none; for an interval it is also the
 anchor all other slots are counted from. ``tzdata_version`` is the release of the zone rules that gave
 ``next_run`` (H-05). ``version`` grows with what users change, never by firing.
+``dropped`` counts slots that found the buffer of their overlap policy full (H-09).
 A deleted schedule keeps its row (``deleted_at``), so that its history can still be read.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Double, Index, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Double, Index, Integer, SmallInteger, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,6 +61,10 @@ class ScheduledReview(Base):
     max_runs: Mapped[int | None]
     pause_after_failures: Mapped[int] = mapped_column(SmallInteger)
     failures_in_row: Mapped[int]
+    handler: Mapped[str] = mapped_column(server_default="review.owner_digest")
+    handler_queue: Mapped[str | None]
+    handler_timeout_seconds: Mapped[int] = mapped_column(Integer, server_default="300")
+    dropped: Mapped[int] = mapped_column(BigInteger, server_default="0")
     metadata_: Mapped[Json] = mapped_column("metadata")
     pause_note: Mapped[str | None]
     last_run: Mapped[Instant | None]

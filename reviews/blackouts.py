@@ -38,14 +38,20 @@ class Blackouts:
 
     def covers_day(self, day: date) -> bool:
         """Whether the whole of that local day is blacked out."""
-        if any(first <= day <= last for first, last in self.days):
-            return True
-        name = f"{day:%m-%d}"
-        return any(_within(name, first, last) for first, last in self.yearly)
+        return bool(self.days or self.yearly) and _covers_day(self, day)
 
     def covers(self, wall: datetime) -> bool:
         """Whether that local wall time (naive) is blacked out."""
         return self.covers_day(wall.date()) or any(start <= wall < end for start, end in self.times)
+
+
+# A year of minutes asks for each day over a thousand times.
+@lru_cache(maxsize=1024)
+def _covers_day(closed: Blackouts, day: date) -> bool:
+    if any(first <= day <= last for first, last in closed.days):
+        return True
+    name = f"{day:%m-%d}"
+    return any(_within(name, first, last) for first, last in closed.yearly)
 
 
 def _within(name: str, first: str, last: str) -> bool:

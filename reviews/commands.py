@@ -22,6 +22,7 @@ from reviews.rule_types import FIELDS
 from reviews.store import executions, schedules
 from sessionfleet.errors import PayloadTooLarge, VersionConflict
 from sessionfleet.messages import schedule as m
+from sessionfleet.messages.schedule_examples import invalid_schedule
 
 Document = dict[str, Any]
 
@@ -34,7 +35,11 @@ RESEND = timedelta(seconds=10)
 _OWN = (
     *("account_filter", "priority", "enabled", "max_retries", "retry_delay_minutes", "metadata"),
     *("coalesce", "overlap", "max_instances", "max_runs", "pause_after_failures"),
+    *("handler", "handler_queue", "handler_timeout_seconds"),
 )
+
+FLEET_QUEUES = frozenset({"sessions", "maintenance", "reviews"})
+"""Queues whose workers know no handler of another service."""
 
 
 def create(db: Connection, command: m.CreateSchedule, now: datetime) -> Document:
@@ -42,6 +47,7 @@ def create(db: Connection, command: m.CreateSchedule, now: datetime) -> Document
     given = command.model_dump()
     rule = Rule.of(given)
     check(rule, now)
+    _check_handler(given)
     _check_sizes(given)
     row = schedules.add(
         db,
@@ -68,6 +74,7 @@ def update(db: Connection, command: m.UpdateSchedule, now: datetime, grace: time
     _check_sizes(given)
     given = _one_period(_other_type(given, row))
     changes = {name: value for name, value in given.items() if row[name] != value}
+    _check_handler({**row, **changes})
     if not changes:
         return {**documents.schedule(row), "changed": False, "updates": []}
     values = dict(changes)
@@ -176,6 +183,18 @@ def _one_period(given: dict[str, Any]) -> dict[str, Any]:
         if given.get(unit) is not None and other not in given:
             return {**given, other: None}
     return given
+
+
+def _check_handler(given: Mapping[str, Any]) -> None:
+    """A handler of another service has a queue there, the built-in one has none."""
+    kind, queue = given["schedule_type"], given["handler_queue"]
+    if given["handler"] == m.BUILT_IN:
+        if queue is not None:
+            raise invalid_schedule("handler_queue", f"has no meaning when handler is {m.BUILT_IN}", kind)
+    elif queue is None:
+        raise invalid_schedule("handler_queue", "is required with a handler of another service", kind)
+    elif queue in FLEET_QUEUES:
+        raise invalid_schedule("handler_queue", f"{queue} is a queue of the fleet's own tasks", kind)
 
 
 def _check_sizes(given: Mapping[str, Any]) -> None:

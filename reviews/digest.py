@@ -1,4 +1,4 @@
-"""The built-in review: what an owner's sessions did since the last one, and which need attention.
+"""The built-in review: what the sessions of an owner's accounts did since the last one, and which need attention.
 
 Sessions that reviews themselves opened are left out. An overdue session counts as expired, here as
 everywhere, from the instant it was overdue.
@@ -6,109 +6,109 @@ everywhere, from the instant it was overdue.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, Row, and_, case, func, not_, select, text
+from sqlalchemy import CTE, ColumnElement, Connection, and_, func, select, text
 
-from models import ScheduleExecution, Session, SessionTransition, table_of
+from models import ScheduleExecution, SessionTransition, table_of
+from reviews import digest_sessions as these
+from reviews.accounts import Account
 
-AT_RISK_SHOWN = 20
-
-STATEMENT_TIMEOUT_MS = 8000
+STATEMENT_TIMEOUT_MS = 5000
 """All statements of a review together are shorter than the lease of its run."""
 
 _ENDS = ("completed", "terminated", "failed", "expired")
-_OPEN = ("initializing", "active", "idle", "waiting_input", "paused", "interrupted", "crashed")
-
-_s = table_of(Session).c
 _e = table_of(ScheduleExecution).c
 _t = table_of(SessionTransition).c
 
 
-def digest(db: Connection, schedule_id: str, owner_id: str, *, ahead: timedelta) -> dict[str, Any]:
+def digest(
+    db: Connection,
+    schedule_id: str,
+    owner_id: str,
+    over: Sequence[Account],
+    *,
+    only_these: bool,
+    ahead: timedelta,
+) -> dict[str, Any]:
     """The report, JSON types only, read in the snapshot of ``db``'s transaction.
 
-    ``since`` is where the last successful review of the schedule ended (null: from the beginning), so
-    no change is counted twice. ``at_risk`` are live sessions whose deadline lies within ``ahead``,
-    nearest first, at most 20 of them shown. A change that commits in the very moment of a review, with
-    an instant before it, may be missed by ``since_last``, never by ``sessions``.
+    It is about the sessions that name one of the accounts ``over`` and, unless ``only_these``, those of the
+    owner. ``since`` is where the last successful review of the schedule ended (null: from the beginning), so
+    no change is counted twice. ``at_risk`` are live sessions whose deadline lies within ``ahead``. A change
+    that commits in the very moment of a review, with an instant before it, may be missed by ``since_last``,
+    never by ``sessions``.
     """
     db.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
     until: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
-    since = _last(db, schedule_id)
-    owned = _owned(owner_id, until)
-    counts = db.execute(select(owned.c.status, func.count()).group_by(owned.c.status).order_by(owned.c.status))
+    before = _last(db, schedule_id)
+    since = None if before is None else datetime.fromisoformat(before["until"])
+    named = [account.account_id for account in over]
+    subject = these.subject(owner_id, named, until, only_these=only_these)
+    counts = db.execute(select(subject.c.status, func.count()).group_by(subject.c.status).order_by(subject.c.status))
     by_status = {row[0]: row[1] for row in counts}
-    at_risk = _at_risk(db, owned, until + ahead)
-    accounts = select(func.unnest(owned.c.account_ids).label("account")).subquery()
-    return {
+    usage = these.usage(db, subject)
+    found: dict[str, Any] = {
         "owner_id": owner_id,
         "since": None if since is None else since.isoformat(),
         "until": until.isoformat(),
         "sessions": {"total": sum(by_status.values()), "by_status": by_status},
-        "since_last": _since_last(db, owned, since, until),
-        "at_risk": {
-            "count": at_risk[0].total if at_risk else 0,
-            "items": [_shown(row, until) for row in at_risk],
-        },
-        "accounts": db.execute(select(func.count(accounts.c.account.distinct()))).scalar_one(),
+        "since_last": _since_last(db, subject, since, until),
+        "failures": these.failures(db, subject, since, until),
+        "at_risk": these.at_risk(db, subject, until, ahead),
+        "stale": these.stale(db, subject, until),
+        "usage": usage,
+        "by_account": these.by_account(db, subject, over, until + ahead),
+        "accounts": len(named) if named or only_these else these.accounts(db, subject),
     }
+    return {**found, "changed": None if before is None else _changed(before, found)}
 
 
-def _last(db: Connection, schedule_id: str) -> datetime | None:
-    until = _e.result["until"].astext
-    statement = select(until).where(_e.schedule_id == schedule_id, _e.status == "success", until.is_not(None))
-    found: str | None = db.execute(statement.order_by(_e.nominal_utc.desc()).limit(1)).scalar()
-    return None if found is None else datetime.fromisoformat(found)
-
-
-def _owned(owner_id: str, until: datetime) -> CTE:
-    """The owner's sessions, each with the status it reads as and the instant it ended."""
-    overdue = and_(_s.status.in_(_OPEN), _s.expires_at <= until)
-    by_review = and_(_s.session_type.in_(("scheduled", "on_demand")), _s.metadata.has_key("execution_id"))
-    return (
-        select(
-            *(_s[name] for name in ("id", "external_id", "account_ids", "created_at", "last_activity", "expires_at")),
-            case((overdue, "expired"), else_=_s.status).label("status"),
-            # A duty ends an overdue session later than it was overdue; its review must not see it twice.
-            case((_s.status == "expired", func.least(_s.ended_at, _s.expires_at)), (overdue, _s.expires_at)).label(
-                "expired_at"
-            ),
-            _s.ended_at,
-        )
-        .where(_s.owner_id == owner_id, _s.deleted_at.is_(None), not_(by_review))
-        .cte("owned")
+def _last(db: Connection, schedule_id: str) -> dict[str, Any] | None:
+    """The report of the last successful review; one of another handler is none."""
+    statement = select(_e.result).where(
+        _e.schedule_id == schedule_id, _e.status == "success", _e.result.has_key("since_last")
     )
+    found: dict[str, Any] | None = db.execute(statement.order_by(_e.nominal_utc.desc()).limit(1)).scalar()
+    return found
 
 
-def _since_last(db: Connection, owned: CTE, since: datetime | None, until: datetime) -> dict[str, int]:
+def _since_last(db: Connection, subject: CTE, since: datetime | None, until: datetime) -> dict[str, int]:
     def within(instant: ColumnElement[Any]) -> ColumnElement[bool]:
         return instant <= until if since is None else and_(instant > since, instant <= until)
 
-    o = owned.c
-    counted = {"created": within(o.created_at)} | {
-        status: and_(o.status == status, within(o.expired_at if status == "expired" else o.ended_at))
+    c = subject.c
+    counted = {"created": within(c.created_at), "touched": within(c.last_activity)} | {
+        status: and_(c.status == status, within(c.expired_at if status == "expired" else c.ended_at))
         for status in _ENDS
     }
     counts = select(*(func.count().filter(condition).label(name) for name, condition in counted.items()))
-    crashes = select(func.count()).where(_t.session_id == o.id, _t.to_status == "crashed", within(_t.at))
-    row = db.execute(counts.select_from(owned)).one()
-    return {**row._asdict(), "crashed": db.execute(crashes).scalar_one()}
-
-
-def _at_risk(db: Connection, owned: CTE, before: datetime) -> list[Row[Any]]:
-    o = owned.c
-    statement = select(owned, func.count().over().label("total")).where(o.status.in_(_OPEN), o.expires_at <= before)
-    return list(db.execute(statement.order_by(o.expires_at).limit(AT_RISK_SHOWN)))
-
-
-def _shown(row: Row[Any], until: datetime) -> dict[str, Any]:
-    return {
-        "id": str(row.id),
-        "external_id": row.external_id,
-        "status": row.status,
-        "last_activity": row.last_activity.isoformat(),
-        "expires_at": row.expires_at.isoformat(),
-        "seconds_left": round((row.expires_at - until).total_seconds(), 3),
+    broken = ("crashed", "interrupted")
+    turns = {
+        "crashed": _t.to_status == "crashed",
+        "recovered": and_(_t.from_status.in_(broken), _t.to_status.in_(these.LIVE)),
     }
+    turned = select(*(func.count().filter(condition).label(name) for name, condition in turns.items()))
+    turned = turned.where(_t.session_id == c.id, within(_t.at))
+    return {**db.execute(counts.select_from(subject)).one()._asdict(), **db.execute(turned).one()._asdict()}
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What is more (or, below 0, less) than in the report before; what stayed as it was is left out."""
+    statuses = {
+        status: now["sessions"]["by_status"].get(status, 0) - before["sessions"]["by_status"].get(status, 0)
+        for status in {**before["sessions"]["by_status"], **now["sessions"]["by_status"]}
+    }
+    counters = {
+        name: now["usage"].get(name, 0) - before.get("usage", {}).get(name, 0)
+        for name in {**before.get("usage", {}), **now["usage"]}
+    }
+    lists = {name: now[name]["count"] - before[name]["count"] for name in ("at_risk", "stale") if name in before}
+    changes = {
+        "sessions": {"total": now["sessions"]["total"] - before["sessions"]["total"], **statuses},
+        "usage": counters,
+        "attention": lists,
+    }
+    return {part: {name: by for name, by in sorted(values.items()) if by} for part, values in changes.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,9 @@ SCHEDULES_AT_ONCE = 200
 ROWS_AT_ONCE = 5000
 """Schedules and ledger rows of one transaction; what is beyond waits for the next."""
 
+BUFFERS = ("buffer_one", "buffer_all")
+"""Overlap policies whose drops are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
@@ -31,6 +35,13 @@ def settle_due(db: Connection, now: datetime, grace: timedelta) -> Settled:
     """Settle schedules that are due by the database clock. Any number of dispatchers may do this at
     once: each locks what it settles and passes over what others hold."""
     return _settle(db, schedules.claim_due(db, SCHEDULES_AT_ONCE), now, grace)
+
+
+def settle_ahead(db: Connection, now: datetime, ahead: timedelta, grace: timedelta) -> Settled:
+    """Settle the slots of the coming ``ahead`` now, so that their messages can carry their exact start: one
+    slot of each schedule, and none of those that are paused or have a run that waits or is under way,
+    because it may be over by then."""
+    return _settle(db, schedules.claim_coming(db, now + ahead, SCHEDULES_AT_ONCE), now, grace)
 
 
 def settle_one(db: Connection, schedule: schedules.Row, now: datetime, grace: timedelta) -> datetime | None:
@@ -56,37 +67,41 @@ def follow_zones(db: Connection, now: datetime) -> int:
 
 
 def _settle(db: Connection, due: Sequence[schedules.Row], now: datetime, grace: timedelta) -> Settled:
-    active = executions.active(db, [schedule["schedule_id"] for schedule in due]) if due else {}
+    if not due:
+        return Settled(0, 0, 0)
+    active = executions.active(db, [schedule["schedule_id"] for schedule in due])
     limited = [schedule["schedule_id"] for schedule in due if schedule["max_runs"] is not None]
     so_far = executions.slots_run(db, limited) if limited else {}
+    waiting = Counter(executions.waiting(db, {schedule["owner_id"] for schedule in due}))
     rows: list[dict[str, Any]] = []
-    next_runs: dict[str, datetime | None] = {}
+    moves: list[schedules.Move] = []
     for schedule in due:
         if len(rows) >= ROWS_AT_ONCE:
             break
-        schedule_id, next_run = schedule["schedule_id"], schedule["next_run"]
+        schedule_id, owner_id, next_run = schedule["schedule_id"], schedule["owner_id"], schedule["next_run"]
         plan = ledger.plan(
             Rule.of(schedule, anchor=next_run),
             next_run,
-            max(now, next_run),  # the claim read the clock a moment later
-            _policy(schedule, active.get(schedule_id, 0), so_far.get(schedule_id, 0), grace),
+            max(now, next_run),  # a slot of the coming tick is decided as of its own time
+            _policy(schedule, active.get(schedule_id, 0), so_far.get(schedule_id, 0), waiting[owner_id], grace),
         )
+        waiting[owner_id] += sum(slot.reason is None for slot in plan.slots)
         rows += [executions.row_of(slot, schedule_id, schedule["priority"], now) for slot in plan.slots]
-        next_runs[schedule_id] = plan.next_run
+        dropped = plan.crowded_out if schedule["overlap"] in BUFFERS else 0
+        moves.append(schedules.Move(schedule_id, plan.next_run, dropped))
     statuses = executions.add(db, rows)
-    schedules.move(db, next_runs)
-    return Settled(len(next_runs), statuses.count("queued"), statuses.count("skipped"))
+    schedules.move(db, moves)
+    return Settled(len(moves), statuses.count("queued"), statuses.count("skipped"))
 
 
-def _policy(schedule: schedules.Row, active: int, so_far: int, grace: timedelta) -> ledger.Policy:
-    together = schedule["max_instances"] if schedule["overlap"] == "allow_all" else 1
+def _policy(schedule: schedules.Row, active: int, so_far: int, waiting: int, grace: timedelta) -> ledger.Policy:
     most = schedule["max_runs"]
     return ledger.Policy(
         schedule_id=schedule["schedule_id"],
         enabled=schedule["enabled"],
         grace=grace,
         coalesce=schedule["coalesce"],
-        full="limit" if schedule["overlap"] == "allow_all" else "overlap",
-        room=max(together - active, 0),
         left=None if most is None else max(most - so_far, 0),
+        capacity=ledger.MAX_WAITING - waiting,
+        **ledger.overlapping(schedule["overlap"], schedule["max_instances"], active),
     )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reviews import zones
+from reviews.ledger import BUFFER, MAX_WAITING
 from reviews.occurrences import next_after
 from reviews.placement import place
 from reviews.rule import Rule
@@ -139,14 +140,19 @@ def _why(facts: Facts, row: Row) -> str:
     plain = {
         "misfire": f"misfire, it was found {late:.0f} s late and {bound}",
         "coalesced": f"it was found {late:.0f} s late, and another slot ran for all that were missed (coalesced)",
-        "overlap": "overlap with a run that was not over",
+        "overlap": "overlap with a run that was not over, or with a later slot that came in its place",
         "window": f"it lies outside the windows {', '.join(rule.windows)}".rstrip(),
         "blackout": f"it lies in a blackout: {', '.join(rule.blackouts)}".rstrip(": "),
         "deleted": "the schedule was deleted before the run began",
-        "limit": "max_runs or max_instances was reached (limit)",
-        "no_capacity": "there was no capacity for its owner",
+        "limit": _limit(facts.subject),
+        "no_capacity": f"{MAX_WAITING:,} runs of its owner waited (no_capacity)",
     }
     return plain.get(reason, reason)
+
+
+def _limit(subject: Subject) -> str:
+    full = f"{BUFFER:,} slots waited" if subject.overlap == "buffer_all" else "max_instances was reached"
+    return f"{full}, or max_runs was reached (limit)"
 
 
 def _paused(facts: Facts) -> str:

@@ -9,22 +9,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from reviews import recurrence
 from reviews.placement import Placement, place
 from reviews.rule import Rule
 
-Reason = Literal["paused", "misfire", "window", "blackout", "coalesced", "limit", "overlap", "deleted"]
+Reason = Literal["paused", "misfire", "window", "blackout", "coalesced", "limit", "overlap", "no_capacity", "deleted"]
 """paused: the schedule was paused; misfire: later than misfire_grace, or late at all when coalesce is
-none; window, blackout: no start was allowed; coalesced: another late slot ran for it; limit: max_runs or
-max_instances were reached; overlap: the run before was not over; deleted: before the run began."""
+none; window, blackout: no start was allowed; coalesced: another late slot ran for it; limit: max_runs,
+max_instances or the buffer were reached; overlap: another run of the schedule was in the way, or came in
+its place; no_capacity: too many runs of the owner waited; deleted: before the run began."""
 
 Coalesce = Literal["latest", "none", "earliest", "all"]
 """Which of several slots that are due at once run: the latest (of which only the last can be on time),
 none that is late, the earliest, or the latest :data:`MAX_CATCHUP`."""
 
 MAX_CATCHUP = 100
+
+BUFFER = 1000
+"""Slots of one schedule that wait under buffer_all."""
+
+MAX_WAITING = 10_000
+"""Runs of one owner that wait; a slot beyond them is skipped."""
 
 SLOTS_AT_ONCE = 1000
 """Slots of one schedule decided in one transaction, unless more of them are within the grace and must
@@ -40,8 +47,9 @@ _SEEN_TOGETHER = 100_000
 class Policy:
     """What a schedule and the fleet say about its slots, and where the schedule stands.
 
-    ``room``: runs that may be started beside those that wait or are under way; a slot beyond it is
-    skipped because of ``full``. ``left``: slots that may run at all, None without a limit.
+    ``room``: runs that may be added to those that wait or are under way; a slot beyond it is skipped because
+    of ``full``, and of several it is the first that run, or with ``latest_wins`` the last. ``left``: slots
+    that may run at all, None without a limit. ``capacity``: runs of the owner that may be added.
     """
 
     schedule_id: str = ""
@@ -50,7 +58,24 @@ class Policy:
     coalesce: Coalesce = "latest"
     full: Literal["overlap", "limit"] = "overlap"
     room: int = 1
+    latest_wins: bool = False
     left: int | None = None
+    capacity: int = MAX_WAITING
+
+
+def overlapping(overlap: str, max_instances: int, active: int) -> dict[str, Any]:
+    """What an overlap policy (H-09) makes of a slot while ``active`` runs of its schedule wait or are under
+    way: ``room``, ``full`` and ``latest_wins`` of a :class:`Policy`."""
+    match overlap:
+        case "allow_all":
+            return {"room": max(max_instances - active, 0), "full": "limit"}
+        case "buffer_one":
+            return {"room": max(2 - active, 0), "full": "overlap"}
+        case "buffer_all":
+            return {"room": max(1 + BUFFER - active, 0), "full": "limit"}
+        case "cancel_other" | "terminate_other":
+            return {"room": 1, "full": "overlap", "latest_wins": True}
+    return {"room": max(1 - active, 0), "full": "overlap"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +89,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The fates of the slots that are due, oldest first, and the slot after them."""
+    """The fates of the slots that are due, oldest first, and the slot after them; ``crowded_out`` of them
+    found no room."""
 
     slots: list[Slot]
     next_run: datetime | None
+    crowded_out: int = 0
 
 
 def plan(rule: Rule, next_run: datetime, now: datetime, policy: Policy, limit: int = SLOTS_AT_ONCE) -> Plan:
@@ -92,7 +119,10 @@ def plan(rule: Rule, next_run: datetime, now: datetime, policy: Policy, limit: i
         elif now - nominal > grace:
             reason = "misfire"
         fates.append(Slot(nominal, placement.start if reason is None else None, reason))
-    return Plan(_limited(_coalesced(fates, now, policy.coalesce, backlog), policy), following)
+    fit = _coalesced(fates, now, policy.coalesce, backlog)
+    if policy.latest_wins:
+        fit = _only_latest(fit)
+    return Plan(*_limited(fit, policy, following))
 
 
 def _place(rule: Rule, policy: Policy, nominal: datetime, following: datetime | None) -> Placement:
@@ -120,16 +150,26 @@ def _coalesced(slots: Sequence[Slot], now: datetime, coalesce: Coalesce, backlog
     ]
 
 
-def _limited(slots: Sequence[Slot], policy: Policy) -> list[Slot]:
-    room, left = policy.room, policy.left
+def _only_latest(slots: Sequence[Slot]) -> list[Slot]:
+    last = next((slot for slot in reversed(slots) if slot.reason is None), None)
+    return [slot if slot.reason or slot is last else Slot(slot.nominal, reason="overlap") for slot in slots]
+
+
+def _limited(
+    slots: Sequence[Slot], policy: Policy, following: datetime | None
+) -> tuple[list[Slot], datetime | None, int]:
+    room, left, capacity = policy.room, policy.left, policy.capacity
     decided: list[Slot] = []
+    crowded_out = 0
     for slot in slots:
         reason = slot.reason
         if reason is None and left is not None and left <= 0:
             reason = "limit"
         elif reason is None and room <= 0:
-            reason = policy.full
-        if slot.reason is None and reason is None:
-            room, left = room - 1, None if left is None else left - 1
+            reason, crowded_out = policy.full, crowded_out + 1
+        elif reason is None and capacity <= 0:
+            reason = "no_capacity"
+        if reason is None:
+            room, capacity, left = room - 1, capacity - 1, None if left is None else left - 1
         decided.append(slot if reason is None else Slot(slot.nominal, reason=reason))
-    return decided
+    return decided, following, crowded_out

@@ -8,39 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from reviews import zones
-from reviews.ledger import ON_TIME
+from reviews.ledger import MAX_CATCHUP, ON_TIME, overlapping
 from reviews.preview import Document, bounded, head, item
+from reviews.simulate_runs import Runs
 from reviews.starts import Start, starts
 from reviews.subject import Subject
 
 Downtime = tuple[datetime, datetime]
-
-MAX_CATCHUP = 100
-"""Late slots that run at most, with coalesce all."""
-
-
-@dataclass(slots=True)
-class _Runs:
-    """What has been started so far: ``ends`` of the runs that may not be over, ``count`` of all."""
-
-    length: timedelta
-    count: int
-    ends: list[datetime] = field(default_factory=list)
-
-    def active(self, at: datetime) -> int:
-        self.ends = [end for end in self.ends if end > at]
-        return len(self.ends)
-
-    def start(self, at: datetime) -> datetime:
-        self.count += 1
-        self.ends.append(at + self.length)
-        return at
 
 
 def fates(
@@ -50,7 +29,7 @@ def fates(
 
     Every run takes ``run_seconds`` and goes well. Raises ValidationFailed for more slots than a range may have.
     """
-    runs = _Runs(timedelta(seconds=run_seconds), subject.run_count)
+    runs = Runs(subject.overlap, subject.max_instances, timedelta(seconds=run_seconds), subject.run_count)
     spans = _Spans(downtime)
     found = bounded(starts(subject.rule, subject.schedule_id, begin, end))
     for settled, batch in groupby(found, key=lambda one: spans.settled(one.nominal)):
@@ -109,19 +88,22 @@ class _Spans:
         return self._left[-1][1] if self._left and self._left[-1][0] <= nominal else nominal
 
 
-def _settle(subject: Subject, batch: Sequence[Start], settled: datetime, runs: _Runs) -> Iterator[Start]:
+def _settle(subject: Subject, batch: Sequence[Start], settled: datetime, runs: Runs) -> Iterator[Start]:
     on_time = settled == batch[0].nominal
     chosen = frozenset((settled,)) if on_time else _chosen(subject, batch, settled)
-    together = subject.max_instances if subject.overlap == "allow_all" else 1
-    room = together - runs.active(settled)
+    policy = overlapping(subject.overlap, subject.max_instances, 0)
+    latest = max(chosen, default=None) if policy.get("latest_wins") else None
+    room = runs.room(settled)
     for one in batch:
         reason, start = _reason(subject, one, settled), None
         if reason is None and one.nominal not in chosen:
             reason = "misfire" if subject.coalesce == "none" else "coalesced"
+        if reason is None and latest is not None and one.nominal != latest:
+            reason = "overlap"
         if reason is None and subject.max_runs is not None and runs.count >= subject.max_runs:
             reason = "limit"
         elif reason is None and room <= 0:
-            reason = "limit" if subject.overlap == "allow_all" else "overlap"
+            reason = policy["full"]
         if reason is None and one.start is not None:
             start, room = runs.start(max(one.start, settled)), room - 1
         yield Start(one.nominal, start, reason)

@@ -8,7 +8,8 @@ Several windows allow what any of them allows; none at all allow everything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -53,27 +54,38 @@ class Windows:
 
     def is_open(self, wall: datetime) -> bool:
         """Whether a start is allowed at that naive local time."""
-        return not self.windows or any(begin <= wall < end for begin, end in self._spans(wall))
+        return not self.windows or any(begin <= wall < end for begin, end in _spans(self, wall.date()))
 
     def opens_after(self, instant: datetime, tz: ZoneInfo) -> datetime | None:
         """The next opening later than ``instant``, in UTC; one in a clock gap is at its end."""
-        begins = [begin for begin, _ in self._spans_at(instant, tz)]
-        return min((at for begin in begins for at in _later(begin, instant, tz)), default=None)
+        return _first_after(instant, _edges(self, instant.astimezone(tz).date(), tz)[0])
 
     def closes_after(self, instant: datetime, tz: ZoneInfo) -> datetime | None:
         """The next end of any window later than ``instant``, in UTC."""
-        ends = [end for _, end in self._spans_at(instant, tz)]
-        return min((at for end in ends for at in _later(end, instant, tz)), default=None)
-
-    def _spans_at(self, instant: datetime, tz: ZoneInfo) -> Iterator[tuple[datetime, datetime]]:
-        return self._spans(instant.astimezone(tz).replace(tzinfo=None))
-
-    def _spans(self, wall: datetime) -> Iterator[tuple[datetime, datetime]]:
-        return (span for window in self.windows for span in window.spans(wall.date()))
+        return _first_after(instant, _edges(self, instant.astimezone(tz).date(), tz)[1])
 
 
-def _later(wall: datetime, instant: datetime, tz: ZoneInfo) -> Iterator[datetime]:
-    return (at for at in zones.instants(wall, tz, "next_valid", "both") if at > instant)
+# A year of minutes asks for each day over a thousand times.
+@lru_cache(maxsize=1024)
+def _spans(windows: Windows, day: date) -> tuple[tuple[datetime, datetime], ...]:
+    """Naive begin and end of all windows that may touch ``day`` or the week after it."""
+    return tuple(span for window in windows.windows for span in window.spans(day))
+
+
+@lru_cache(maxsize=1024)
+def _edges(windows: Windows, day: date, tz: ZoneInfo) -> tuple[list[datetime], list[datetime]]:
+    """Their openings and closings in UTC, each in order."""
+    begins, ends = zip(*_spans(windows, day), strict=True) if windows.windows else ((), ())
+    return _instants(begins, tz), _instants(ends, tz)
+
+
+def _instants(walls: Iterable[datetime], tz: ZoneInfo) -> list[datetime]:
+    return sorted(at for wall in walls for at in zones.instants(wall, tz, "next_valid", "both"))
+
+
+def _first_after(instant: datetime, ordered: list[datetime]) -> datetime | None:
+    place = bisect_right(ordered, instant)
+    return ordered[place] if place < len(ordered) else None
 
 
 @lru_cache(maxsize=1024)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, Protocol, Self
 
 from sqlalchemy import Engine
 
@@ -15,12 +15,27 @@ from sessionfleet.words import Priority
 from sessions.policy import Policy
 
 
+class Send(Protocol):
+    """Publishes one task message."""
+
+    def __call__(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        priority: Priority = "medium",
+        *,
+        start: datetime | None = None,
+        queue: str | None = None,
+    ) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     """Resources of one process, and the task they are bound to while it runs.
 
     ``engine`` works in the application role, ``owner_engine`` keeps the login's own rights (DDL of
-    partition upkeep). ``send`` publishes a task message: wire name, arguments, priority. It is for
+    partition upkeep). ``send`` publishes a task message: wire name, arguments, priority; with ``start`` it is
+    not run before that instant, with ``queue`` it goes to a queue of another service. It is for
     follow-up work after a commit, and a message it loses must be found again by a sweep.
     """
 
@@ -29,11 +44,13 @@ class Runtime:
     cache: DocumentCache
     hints: Hints
     policy: Policy
-    send: Callable[[str, dict[str, Any], Priority], None]
+    send: Send
     database_schema: str = "public"
     partitions_ahead: int = 3
     audit_retention_months: int = 6
     misfire_grace: int = 300
+    dispatch_due_interval: int = 1
+    owner_parallelism: int = 1
     task_id: str = ""
     task_name: str = ""
     extras: dict[str, Any] = field(default_factory=dict)

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from reviews import commands, queries
+from reviews import assignments, commands, queries
+from reviews.store.executions import Message
 from sessionfleet.messages import schedule as m
+from sessionfleet.messages.schedule_accounts import AssignAccounts, ListAssignments
 from tasks import schedule_dispatch, schedule_runs
 from tasks.base import command, duty, query
 from tasks.runtime import Runtime
@@ -55,7 +57,8 @@ def trigger(work: Work, command: m.TriggerSchedule) -> dict[str, Any]:
     """Run now (H-11). A message that cannot be sent is sent by the next dispatch."""
     execution = commands.trigger(work.db, command, work.now)
     if execution["status"] == "queued":
-        work.after_commit(lambda: schedule_dispatch.try_to_send(work.runtime, execution["execution_id"]))
+        message = Message(execution["execution_id"], "high", None)
+        work.after_commit(lambda: schedule_runs.try_to_send(work.runtime, [message]))
     return execution
 
 
@@ -75,6 +78,18 @@ def list_(db: Connection, command: m.ListSchedules, _: Runtime) -> dict[str, Any
 def history(db: Connection, command: m.ScheduleHistory, _: Runtime) -> dict[str, Any]:
     """The ledger of a schedule (H-13)."""
     return queries.history(db, command)
+
+
+@command(AssignAccounts)
+def assign(work: Work, command: AssignAccounts) -> dict[str, Any]:
+    """Set and remove accounts of an owner (H-15)."""
+    return assignments.assign(work.db, command, work.now)
+
+
+@query(ListAssignments)
+def assigned(db: Connection, command: ListAssignments, _: Runtime) -> dict[str, Any]:
+    """The accounts of an owner (H-15)."""
+    return assignments.page(db, command)
 
 
 @duty(m.DispatchDue)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jsonschema.exceptions import SchemaError
 from redis import Redis
@@ -18,11 +16,10 @@ from fanout.hints import Hints
 from fanout.keys import Keys
 from fanout.publish import Publisher
 from history.roles import assume_app_role
-from sessionfleet.words import Priority
 from sessions.document import SHOWN
 from sessions.policy import Policy
 from sessions.shapes import Schemas, compile_schemas
-from tasks.runtime import Runtime
+from tasks.runtime import Runtime, Send
 from workers.celery_config import PRIORITY_STEPS
 from workers.settings import Settings, SettingsError
 
@@ -88,7 +85,7 @@ def read_schemas(path: str) -> Schemas:
         ) from None
 
 
-def build_runtime(settings: Settings, send: Callable[[str, dict[str, Any], Priority], None]) -> Runtime:
+def build_runtime(settings: Settings, send: Send) -> Runtime:
     """Everything the tasks of one process work with; connects at first use."""
     client = connect(
         settings.cache_url,
@@ -108,6 +105,8 @@ def build_runtime(settings: Settings, send: Callable[[str, dict[str, Any], Prior
         partitions_ahead=settings.partitions_ahead,
         audit_retention_months=settings.audit_retention_months,
         misfire_grace=settings.misfire_grace,
+        dispatch_due_interval=settings.dispatch_due_interval,
+        owner_parallelism=settings.owner_parallelism,
         extras={
             "publisher": Publisher(client, Keys(settings.channel_prefix, settings.global_channel)),
             "quarantine": QuarantineList(broker_client(settings), steps=PRIORITY_STEPS),

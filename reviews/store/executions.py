@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from models import ScheduleExecution, table_of
+from models import ScheduledReview, ScheduleExecution, table_of
 from reviews.ledger import Slot
 from sessionfleet.words import Priority
 
 _t = table_of(ScheduleExecution)
 _c = _t.c
+_s = table_of(ScheduledReview).c
 
 ACTIVE = ("queued", "running")
 
@@ -26,9 +27,10 @@ _TAKE = text("""
         publishes = least(publishes + 1, 1000)
     WHERE execution_id IN (
         SELECT execution_id FROM schedule_executions
-        WHERE publish_at <= clock_timestamp() ORDER BY publish_at LIMIT :limit FOR UPDATE SKIP LOCKED
+        WHERE publish_at <= clock_timestamp() + make_interval(secs => :ahead)
+        ORDER BY publish_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
-    RETURNING execution_id, priority
+    RETURNING execution_id, priority, CASE WHEN not_before > clock_timestamp() THEN not_before END AS start
 """)
 
 
@@ -65,9 +67,17 @@ def add_one(db: Connection, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def active(db: Connection, schedule_ids: Collection[str]) -> dict[str, int]:
-    """Runs of each schedule that wait or are under way; schedules without any are left out."""
+    """Runs of each schedule that wait or are under way, backfilled ones aside; schedules without any are
+    left out."""
     statement = select(_c.schedule_id, func.count()).group_by(_c.schedule_id)
-    statement = statement.where(_c.schedule_id.in_(schedule_ids), _c.status.in_(ACTIVE))
+    statement = statement.where(_c.schedule_id.in_(schedule_ids), _c.status.in_(ACTIVE), _c.kind != "backfill")
+    return {row[0]: row[1] for row in db.execute(statement)}
+
+
+def waiting(db: Connection, owner_ids: Collection[str]) -> dict[str, int]:
+    """Runs of each owner that wait; owners without any are left out."""
+    statement = select(_s.owner_id, func.count()).group_by(_s.owner_id)
+    statement = statement.where(_s.schedule_id == _c.schedule_id, _s.owner_id.in_(owner_ids), _c.status == "queued")
     return {row[0]: row[1] for row in db.execute(statement)}
 
 
@@ -78,11 +88,19 @@ def slots_run(db: Connection, schedule_ids: Collection[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in db.execute(statement)}
 
 
-def to_publish(db: Connection, limit: int, again_seconds: float) -> list[tuple[str, Priority]]:
-    """Queued runs whose message is to be sent: (execution_id, priority). Once this is committed nobody
-    sends them again before ``again_seconds``, so a crash between commit and send costs that time."""
-    rows = db.execute(_TAKE, {"limit": limit, "again": again_seconds}).all()
-    return [(row.execution_id, row.priority) for row in rows]
+class Message(NamedTuple):
+    """A message to send: for a run whose time has not come with its exact ``start``."""
+
+    execution_id: str
+    priority: Priority
+    start: datetime | None
+
+
+def to_publish(db: Connection, limit: int, again_seconds: float, ahead_seconds: float = 0) -> list[Message]:
+    """Queued runs whose message is to be sent by then. Once this is committed nobody sends them again before
+    ``again_seconds``, so a crash between commit and send costs that time."""
+    values = {"limit": limit, "again": again_seconds, "ahead": ahead_seconds}
+    return [Message(*row) for row in db.execute(_TAKE, values)]
 
 
 def drop_queued(db: Connection, schedule_id: str) -> int:

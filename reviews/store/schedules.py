@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, func, insert, not_, or_, select, text, update
 
-from models import ScheduledReview, table_of
+from models import ScheduledReview, ScheduleExecution, table_of
 from sessionfleet.errors import ScheduleNotFound
 
 Row = dict[str, Any]
 
 _t = table_of(ScheduledReview)
 _c = _t.c
+_e = table_of(ScheduleExecution).c
+
+_MOVE = text("""
+    UPDATE scheduled_reviews SET next_run = to_be.next_run, dropped = scheduled_reviews.dropped + to_be.dropped
+    FROM unnest(CAST(:ids AS text[]), CAST(:slots AS timestamptz[]), CAST(:dropped AS int[]))
+        AS to_be (id, next_run, dropped)
+    WHERE schedule_id = to_be.id
+""")
 
 
 def add(db: Connection, values: Mapping[str, Any]) -> Row:
@@ -32,6 +40,11 @@ def lock(db: Connection, schedule_id: str) -> Row:
     return row._asdict()
 
 
+def hold(db: Connection, schedule_id: Any) -> None:
+    """Lock a schedule, deleted or not, before the rows of its runs: dispatchers take them in this order."""
+    db.execute(select(_c.schedule_id).where(_c.schedule_id == schedule_id).with_for_update(key_share=True))
+
+
 def claim_due(db: Connection, limit: int) -> list[Row]:
     """Schedules whose next slot has come by the database clock, earliest first, locked until the
     transaction ends; those that another dispatcher holds are passed over."""
@@ -41,6 +54,24 @@ def claim_due(db: Connection, limit: int) -> list[Row]:
         .order_by(_c.next_run)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
+    )
+    return [row._asdict() for row in db.execute(statement)]
+
+
+def claim_coming(db: Connection, until: datetime, limit: int) -> list[Row]:
+    """Schedules whose next slot comes by ``until`` and can be decided before: enabled, and without a run
+    that waits or is under way unless runs may overlap. Locked, earliest first; what others hold is passed
+    over."""
+    busy = select(_e.execution_id).where(
+        _e.schedule_id == _c.schedule_id, _e.status.in_(("queued", "running")), _e.kind != "backfill"
+    )
+    statement = (
+        select(*_c)
+        .where(_c.next_run > func.clock_timestamp(), _c.next_run <= until, _c.enabled)
+        .where(or_(_c.overlap == "allow_all", not_(busy.exists())))
+        .order_by(_c.next_run)
+        .limit(limit)
+        .with_for_update(of=_t, skip_locked=True, key_share=True)
     )
     return [row._asdict() for row in db.execute(statement)]
 
@@ -57,11 +88,19 @@ def claim_outdated(db: Connection, tzdata_version: str, limit: int) -> list[Row]
     return [row._asdict() for row in db.execute(statement)]
 
 
-def move(db: Connection, next_runs: Mapping[str, datetime | None]) -> None:
-    """Set the next slot of locked schedules."""
-    if next_runs:
-        statement = update(_t).where(_c.schedule_id == bindparam("id")).values(next_run=bindparam("slot"))
-        db.execute(statement, [{"id": key, "slot": slot} for key, slot in next_runs.items()])
+class Move(NamedTuple):
+    """Where a schedule goes: its next slot, and how many slots it dropped."""
+
+    schedule_id: str
+    next_run: datetime | None
+    dropped: int = 0
+
+
+def move(db: Connection, moves: Sequence[Move]) -> None:
+    """Set the next slot of locked schedules, in one statement."""
+    if moves:
+        ids, slots, dropped = (list(column) for column in zip(*moves, strict=True))
+        db.execute(_MOVE, {"ids": ids, "slots": slots, "dropped": dropped})
 
 
 def change(db: Connection, schedule_id: str, values: Mapping[str, Any]) -> Row:
@@ -70,17 +109,14 @@ def change(db: Connection, schedule_id: str, values: Mapping[str, Any]) -> Row:
     return db.execute(statement.returning(*_c)).one()._asdict()
 
 
-def count_run(db: Connection, schedule_id: str, started_at: datetime, status: str) -> None:
-    """Note that a run of the schedule has ended; it is paused after ``pause_after_failures`` in a row."""
+def count_run(db: Connection, schedule_id: str, started_at: datetime, status: str, *, stopped: bool) -> None:
+    """Note that a run of the schedule has ended; it is paused after ``pause_after_failures`` in a row. A run
+    that was ``stopped`` for a later slot is no failure."""
+    failures: Any = 0 if status == "success" else _c.failures_in_row + (0 if stopped else 1)
     row = db.execute(
         update(_t)
         .where(_c.schedule_id == schedule_id)
-        .values(
-            last_run=started_at,
-            last_status=status,
-            run_count=_c.run_count + 1,
-            failures_in_row=0 if status == "success" else _c.failures_in_row + 1,
-        )
+        .values(last_run=started_at, last_status=status, run_count=_c.run_count + 1, failures_in_row=failures)
         .returning(_c.enabled, _c.pause_after_failures, _c.failures_in_row)
     ).one()
     if row.enabled and 0 < row.pause_after_failures <= row.failures_in_row:

@@ -124,6 +124,8 @@ def test_the_report_counts_what_the_owner_s_sessions_did_since_the_last(fleet: R
         "failed": 1,
         "expired": 1,
         "crashed": 1,
+        "recovered": 0,
+        "touched": 5,
     }
     assert (report["accounts"], history(fleet, schedule)[0]["accounts_processed"]) == (6, 6)
     assert report["at_risk"]["count"] == 1
@@ -142,6 +144,8 @@ def test_the_report_counts_what_the_owner_s_sessions_did_since_the_last(fleet: R
         "failed": 0,
         "expired": 0,
         "crashed": 0,
+        "recovered": 0,
+        "touched": 1,
     }
     assert second["sessions"]["total"] == 5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import text
 
@@ -20,8 +21,10 @@ REWIND = text("""
 LEDGER = text("SELECT * FROM schedule_executions WHERE schedule_id = :id ORDER BY nominal_utc, kind")
 
 
-def create(fleet: RunningFleet, owner_id: str = "owner", **arguments: Any) -> Document:
-    """An interval schedule; daily, so that nothing comes due by itself, unless the test says else."""
+def create(fleet: RunningFleet, owner_id: str | None = None, **arguments: Any) -> Document:
+    """An interval schedule of an owner of its own, whose runs wait for no other; daily, so that nothing comes
+    due by itself, unless the test says else."""
+    owner_id = owner_id or f"owner-{uuid4().hex[:8]}"
     if "interval_seconds" not in arguments:
         arguments.setdefault("interval_minutes", 1440)
     created: Document = fleet.call("schedule.create", schedule_type="interval", owner_id=owner_id, **arguments)

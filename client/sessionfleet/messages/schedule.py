@@ -15,6 +15,7 @@ from sessionfleet.errors import InvalidSchedule, ScheduleNotFound, ValidationFai
 from sessionfleet.jsonvalue import JsonObject
 from sessionfleet.messages.base import Duty, Errors, Message, Name, Text, Write
 from sessionfleet.messages.fields import AnyPriority
+from sessionfleet.messages.schedule_accounts import Filter
 from sessionfleet.messages.schedule_examples import invalid_schedule
 
 ScheduleType = Literal["daily", "weekly", "biweekly", "monthly", "cron", "interval", "one_time"]
@@ -28,8 +29,11 @@ Coalesce = Annotated[
     Field(description="Which of several late slots run: one of them, none, or the latest 100 (H-07)."),
 ]
 Overlap = Annotated[
-    Literal["skip", "allow_all"],
-    Field(description="Of a slot whose run before is not over: skipped, or run beside it (H-09)."),
+    Literal["skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all"],
+    Field(
+        description="Of a slot whose run before is not over: skipped; waiting for its end, one or up to 1,000 of "
+        "them; run once the other was asked to end, or was ended; run beside it (H-09)."
+    ),
 ]
 MaxInstances = Annotated[
     int, Field(ge=1, le=100, description="Of allow_all: runs at a time; a slot beyond them is skipped as `limit`.")
@@ -41,7 +45,28 @@ PauseAfter = Annotated[
     int, Field(ge=0, le=1000, description="Failed runs in a row that pause the schedule; 0: never (H-19).")
 ]
 
+BUILT_IN = "review.owner_digest"
+
+Handler = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.:-]{1,200}$",
+        description="Task that does the review: `review.owner_digest`, or one of another service (H-14).",
+    ),
+]
+HandlerQueue = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$", description="Queue of a handler of another service.")
+]
+HandlerTimeout = Annotated[
+    int,
+    Field(ge=1, le=86400, description="A handler silent for so many seconds is taken for lost; it is tried again."),
+]
+
 Window = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+_OWN_EXAMPLE = frozenset({"account_filter", "handler", "handler_queue"})
+"""Fields beside the recurrence that are INVALID_SCHEDULE too."""
 
 
 class Recurrence(Message):
@@ -105,7 +130,7 @@ class Recurrence(Message):
         except ValidationFailed as error:
             for found in error.details["fields"]:
                 field = found["field"].partition(".")[0]
-                if field in Recurrence.model_fields:
+                if field in Recurrence.model_fields or field in _OWN_EXAMPLE:
                     raise invalid_schedule(field, found["message"], arguments.get("schedule_type")) from None
             raise
 
@@ -117,7 +142,7 @@ class CreateSchedule(Recurrence, Write, name="schedule.create"):
     errors: ClassVar[Errors] = (InvalidSchedule,)
 
     owner_id: Name = Field(description="Whose sessions are reviewed.")
-    account_filter: JsonObject | None = Field(None, description="Kept with the schedule for its runs.")
+    account_filter: Filter | None = None
     priority: AnyPriority = "medium"
     enabled: bool = True
     max_retries: MaxRetries = Field(3, description="Tries after the first that failed.")
@@ -127,6 +152,9 @@ class CreateSchedule(Recurrence, Write, name="schedule.create"):
     max_instances: MaxInstances = 3
     max_runs: MaxRuns | None = None
     pause_after_failures: PauseAfter = 0
+    handler: Handler = BUILT_IN
+    handler_queue: HandlerQueue | None = None
+    handler_timeout_seconds: HandlerTimeout = 300
     metadata: JsonObject = Field(default_factory=dict)
 
 
@@ -146,7 +174,7 @@ class UpdateSchedule(Recurrence, ScheduleWrite, name="schedule.update"):
     errors: ClassVar[Errors] = (*ScheduleWrite.errors, InvalidSchedule)
 
     schedule_type: ScheduleType = "interval"
-    account_filter: JsonObject | None = None
+    account_filter: Filter | None = None
     priority: AnyPriority = "medium"
     enabled: bool = True
     max_retries: MaxRetries = 3
@@ -156,6 +184,9 @@ class UpdateSchedule(Recurrence, ScheduleWrite, name="schedule.update"):
     max_instances: MaxInstances = 3
     max_runs: MaxRuns | None = None
     pause_after_failures: PauseAfter = 0
+    handler: Handler = BUILT_IN
+    handler_queue: HandlerQueue | None = None
+    handler_timeout_seconds: HandlerTimeout = 300
     metadata: JsonObject = Field(default_factory=dict, description="Replaces the metadata.")
 
 
@@ -216,7 +247,8 @@ class ScheduleHistory(Message, name="schedule.history"):
 
     answer: ClassVar[str] = (
         "{items: [{execution_id, schedule_id, kind, nominal_utc, status, reason, attempt, queued_at, started_at, "
-        "ended_at, session_id, error_message, accounts_processed, duration_seconds, result, attempts}], next_cursor}"
+        "ended_at, session_id, error_message, stop, accounts_processed, duration_seconds, result, attempts}], "
+        "next_cursor}"
     )
     errors: ClassVar[Errors] = (ScheduleNotFound,)
 
@@ -229,11 +261,13 @@ class ScheduleHistory(Message, name="schedule.history"):
 class DispatchDue(Duty, name="schedule.dispatch_due"):
     """Settle every slot that is due - queued to run, or skipped with its reason - and send the runs (H-06)."""
 
-    answer: ClassVar[str] = "{queued, skipped, lost, published: counts}"
+    answer: ClassVar[str] = "{queued, skipped, stopped, lost, published: counts}"
 
 
 class RunReview(Duty, name="schedule.run_review"):
-    """Run one queued execution; a second copy of the message does nothing (H-14)."""
+    """Run a queued execution, or the one of its owner that comes before it (H-14, H-16).
+
+    A copy of the message starts nothing twice. `status` is running while a handler has it."""
 
     queue: ClassVar[str] = "reviews"
     answer: ClassVar[str] = "{execution_id, ran, status, session_id}"

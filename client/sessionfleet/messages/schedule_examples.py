@@ -27,6 +27,9 @@ _SHOWN: dict[str, dict[str, Any]] = {
     "window_policy": {"windows": ["MON-FRI 08:00-18:00"], "window_policy": "wait"},
     "blackouts": {"blackouts": ["2026-12-24/2027-01-01", "05-01"]},
     "end_at": {"end_at": "2099-12-31T00:00:00Z"},
+    "account_filter": {"account_filter": {"risk": {"min": 60}, "exclude": ["account-7"]}},
+    "handler": {"handler": "audits.nightly", "handler_queue": "audits"},
+    "handler_queue": {"handler": "audits.nightly", "handler_queue": "audits"},
 }
 _WHOLE: dict[str, dict[str, Any]] = {
     "day_mode": {"schedule_type": "cron", "cron_expression": "0 0 13 * FRI", "day_mode": "and"},

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from reviews import commands, dispatch, zones
-from reviews.store import executions, runs, schedules
+from reviews.store import admission, executions, runs, schedules
 from sessionfleet.messages import CreateSchedule, TriggerSchedule
 from sessions.queries import clock
 from tests.support.servers import Servers
@@ -47,7 +47,7 @@ def create(db: Connection, seconds: int = 60, due_ago: float | None = None) -> s
     command = CreateSchedule(schedule_type="interval", owner_id="o", interval_seconds=seconds)
     schedule_id = str(commands.create(db, command, clock(db))["schedule_id"])
     if due_ago is not None:
-        schedules.move(db, {schedule_id: clock(db) - timedelta(seconds=due_ago)})
+        schedules.move(db, [schedules.Move(schedule_id, clock(db) - timedelta(seconds=due_ago))])
     return schedule_id
 
 
@@ -55,6 +55,12 @@ def triggered(db: Connection) -> str:
     """A queued run."""
     command = TriggerSchedule(schedule_id=create(db))
     return str(commands.trigger(db, command, clock(db))["execution_id"])
+
+
+def claim(db: Connection, execution_id: str, parallelism: int = 1) -> runs.Run | None:
+    """What the message of that run starts."""
+    seen = admission.look(db, execution_id)
+    return None if seen is None else runs.claim(db, seen.owner_id, execution_id, parallelism)
 
 
 def test_any_number_of_dispatchers_settle_each_slot_once(engine: Engine, db: Connection) -> None:
@@ -131,7 +137,7 @@ def test_one_of_many_copies_of_a_message_claims_the_run(engine: Engine, db: Conn
     def worker() -> bool:
         together.wait()
         with engine.begin() as mine:
-            return runs.claim(mine, execution_id) is not None
+            return claim(mine, execution_id) is not None
 
     with ThreadPoolExecutor(8) as pool:
         claims = [future.result() for future in [pool.submit(worker) for _ in range(8)]]
@@ -141,17 +147,20 @@ def test_one_of_many_copies_of_a_message_claims_the_run(engine: Engine, db: Conn
 def test_a_run_is_not_claimed_before_its_time(db: Connection) -> None:
     execution_id = triggered(db)
     db.execute(text("UPDATE schedule_executions SET not_before = clock_timestamp() + interval '1 minute'"))
-    assert runs.claim(db, execution_id) is None
+    assert claim(db, execution_id) is None
 
 
 def test_a_slow_worker_whose_attempt_was_ended_writes_nothing(db: Connection) -> None:
     execution_id = triggered(db)
-    slow = runs.claim(db, execution_id)
+    slow = claim(db, execution_id)
     assert slow is not None
     assert runs.lost(db, 10) == []
     db.execute(text("UPDATE schedule_executions SET lease_expires_at = clock_timestamp()"))
-    [lost] = runs.lost(db, 10)
-    assert (lost.execution_id, lost.attempt, lost.started_at) == (execution_id, 1, slow.started_at)
+    assert runs.lost(db, 10) == [execution_id]
+    lost = runs.held(db, execution_id)
+    assert lost is not None
+    assert runs.is_lost(db, lost)
+    assert (lost.attempt, lost.started_at) == (1, slow.started_at)
     runs.fail(db, lost, "gone", timedelta(0))
     for write in (
         lambda: runs.opened(db, slow, uuid4()),
@@ -160,7 +169,7 @@ def test_a_slow_worker_whose_attempt_was_ended_writes_nothing(db: Connection) ->
     ):
         with pytest.raises(runs.AttemptOver):
             write()
-    second = runs.claim(db, execution_id)
+    second = claim(db, execution_id)
     assert second is not None
     with pytest.raises(runs.AttemptOver):
         runs.succeed(db, slow, {}, 0)
@@ -173,13 +182,13 @@ def test_retries_end_with_max_retries_and_with_the_schedule(db: Connection) -> N
     execution_id = triggered(db)
     tried = []
     for _ in range(4):
-        claimed = runs.claim(db, execution_id)
+        claimed = claim(db, execution_id)
         assert claimed is not None
         tried.append((claimed.attempt, claimed.may_retry))
         runs.fail(db, claimed, "no", timedelta(0))
     assert tried == [(1, True), (2, True), (3, True), (4, False)]
     db.execute(text("UPDATE scheduled_reviews SET deleted_at = now(), next_run = NULL, max_retries = 20"))
-    last = runs.claim(db, execution_id)
+    last = claim(db, execution_id)
     assert last is not None
     assert not last.may_retry
 
