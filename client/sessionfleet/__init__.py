@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sessionfleet.aio import AsyncFleet, AsyncHandle
+    from sessionfleet.chunk import Chunk
     from sessionfleet.errors import FleetError
     from sessionfleet.event import Event
     from sessionfleet.fleet import Fleet, Handle
 
 __version__ = "0.1.0"
 
-__all__ = ["AsyncFleet", "AsyncHandle", "Event", "Fleet", "FleetError", "Handle"]
+__all__ = ["AsyncFleet", "AsyncHandle", "Chunk", "Event", "Fleet", "FleetError", "Handle"]
 
 _HOMES = {
     "AsyncFleet": "aio",
     "AsyncHandle": "aio",
+    "Chunk": "chunk",
     "Event": "event",
     "Fleet": "fleet",
     "FleetError": "errors",

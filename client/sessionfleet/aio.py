@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, AsyncBatch
+from sessionfleet.chunk import Chunk
 from sessionfleet.errors import ValidationFailed
+from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
 from sessionfleet.publisher import CONNECTIONS, Publisher
 from sessionfleet.replies import Replies, Reply
@@ -20,11 +23,13 @@ from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
 from sessionfleet.session_events import SessionEvents
+from sessionfleet.session_output import SessionOutput
 from sessionfleet.source import Source
 from sessionfleet.subscription import Subscription
 
 CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
+S = TypeVar("S", bound=Subscription[Any])
 ENTRY_ID = re.compile(r"\d+-\d+")
 
 
@@ -76,6 +81,7 @@ class AsyncFleet:
         self.replies = Replies(servers.result_url)
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[None]] = set()
+        self._following: WeakSet[Subscription[Any]] = WeakSet()
 
     @classmethod
     def connect(cls, url: str | None = None, *, submit_timeout: float = SUBMIT_SECONDS, **servers: Any) -> Self:
@@ -176,20 +182,51 @@ class AsyncFleet:
         types: Collection[str] | None = None,
         timeout: float | None = None,
         ping: float | None = None,
-    ) -> Subscription:
+        marks: bool = True,
+    ) -> Subscription[Event]:
         """Follow events; see :meth:`Fleet.subscribe`. Use it with ``async with`` or ``async for``."""
-        source: Source
+        source: Source[Event]
         if session_id is not None:
             if after is not None:
                 raise ValidationFailed.of("after", "is a Stream id of all sessions; one session goes by after_seq")
-            source = SessionEvents(self.servers, self.call, session_id, after_seq)
+            source = SessionEvents(self.servers, self.call, session_id, after_seq, self.submit_timeout)
         else:
             if after_seq is not None:
                 raise ValidationFailed.of("after_seq", "counts within one session: give session_id too")
             if after is not None and not ENTRY_ID.fullmatch(after):
                 raise ValidationFailed.of("after", "must be a Stream id like 1234-5")
-            source = FleetEvents(self.servers, after)
-        return Subscription(source, types=types, timeout=timeout, ping=ping)
+            source = FleetEvents(self.servers, after, self.submit_timeout)
+        names = None if types is None else frozenset(types)
+
+        def wanted(event: Event) -> bool:
+            return (
+                marks
+                if event.is_mark
+                else names is None or not names.isdisjoint((event.event_name, event.event_type))
+            )
+
+        return self._follow(Subscription(source, wanted=wanted, timeout=timeout, ping=ping, marks=marks))
+
+    def output(
+        self,
+        session_id: str,
+        after_chunk: int | None = 0,
+        *,
+        timeout: float | None = None,
+        ping: float | None = None,
+        marks: bool = True,
+    ) -> Subscription[Chunk]:
+        """Follow a session's output; see :meth:`Fleet.output`. Use it with ``async with`` or ``async for``."""
+        source = SessionOutput(self.servers, self.call, session_id, after_chunk, self.submit_timeout)
+        return self._follow(
+            Subscription(
+                source, wanted=lambda chunk: marks or not chunk.is_mark, timeout=timeout, ping=ping, marks=marks
+            )
+        )
+
+    def _follow(self, subscription: S) -> S:
+        self._following.add(subscription)
+        return subscription
 
     async def _publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
         if self._threads is None:
@@ -203,7 +240,10 @@ class AsyncFleet:
         await job
 
     async def aclose(self) -> None:
-        """Close all connections and threads. Calls that still wait end in their time-out."""
+        """Close all connections and threads. Calls that still wait end in their time-out, subscriptions
+        with their end mark."""
+        for subscription in list(self._following):
+            await subscription.aclose()
         await self.replies.close()
         if self._jobs:  # each ends within submit_timeout, whatever the server does
             await asyncio.wait(self._jobs)

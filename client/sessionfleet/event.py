@@ -11,6 +11,13 @@ from typing import Any, Self
 from sessionfleet.words import TERMINAL
 
 PING = "ping"
+REPLAY_END = "replay_end"
+END = "end"
+
+CLOSED = "closed"
+TIMEOUT = "timeout"
+DELETED = "deleted"
+"""Reasons of an end beside the terminal statuses."""
 
 LAST_WORDS = frozenset(f"session.{status}" for status in TERMINAL) | {"session.deleted"}
 """Events after which a session's subscription ends."""
@@ -18,12 +25,16 @@ LAST_WORDS = frozenset(f"session.{status}" for status in TERMINAL) | {"session.d
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event. ``seq`` counts from 1 without gap within its session; ``stream_id`` is its entry
-    in the Stream of all sessions, None when it was read from PostgreSQL. ``raw`` is the whole
-    envelope as it came.
+    """One event, or a mark of the subscription (D-15).
 
+    ``seq`` counts from 1 without gap within its session; ``stream_id`` is its entry in the Stream of
+    all sessions, None when it was read from PostgreSQL. ``raw`` is the whole envelope as it came.
     ``event_type`` is the coarse word of R-04 (session.created, session.updated, ...),
     ``event_name`` the exact one.
+
+    A mark has ``is_mark``, a name without a dot, and as ``seq`` and ``stream_id`` the place reached:
+    ``replay_end`` once, when all that had happened by the start has been handed out; ``end`` once, as
+    the last, with its ``reason``; ``ping`` when pings were asked for.
     """
 
     event_name: str
@@ -37,11 +48,27 @@ class Event:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     stream_id: str | None = None
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_mark: bool = False
 
     @property
     def is_ping(self) -> bool:
-        """A sign of life of the subscription, no event; its ``seq`` is the cursor so far."""
-        return self.event_name == PING
+        """A sign of life of the subscription."""
+        return self.is_mark and self.event_name == PING
+
+    @property
+    def is_replay_end(self) -> bool:
+        """From here on events come as they happen."""
+        return self.is_mark and self.event_name == REPLAY_END
+
+    @property
+    def is_end(self) -> bool:
+        """Nothing follows; :attr:`reason` says why."""
+        return self.is_mark and self.event_name == END
+
+    @property
+    def reason(self) -> str | None:
+        """Why the subscription ended: the session's terminal status, ``deleted``, ``timeout`` or ``closed``."""
+        return str(self.payload["reason"]) if self.is_end else None
 
     @property
     def is_last(self) -> bool:
@@ -68,9 +95,9 @@ class Event:
         )
 
     @classmethod
-    def ping(cls, session_id: str, seq: int, stream_id: str | None = None) -> Self:
-        """See :attr:`is_ping`."""
-        return cls(PING, PING, session_id, seq, stream_id=stream_id)
+    def mark(cls, name: str, session_id: str, seq: int, stream_id: str | None = None, **payload: str) -> Self:
+        """See :attr:`is_mark`."""
+        return cls(name, name, session_id, seq, payload=payload, stream_id=stream_id, is_mark=True)
 
 
 def event_in(text: bytes | str, stream_id: str | None = None) -> Event | None:

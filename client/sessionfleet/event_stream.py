@@ -5,43 +5,50 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self
 
-from sessionfleet.event import Event
 from sessionfleet.loop_thread import LoopThread
+from sessionfleet.source import T
 from sessionfleet.subscription import Subscription
 
 
-class EventStream:
-    """Iterator of :class:`Event`, subscribed from the moment it exists.
+class EventStream(Generic[T]):
+    """Iterator of what a subscription brings, subscribed from the moment it exists.
 
     ``with``, :meth:`close` (from any thread) or dropping it ends it early.
     """
 
-    def __init__(self, loop: LoopThread, subscription: Subscription) -> None:
+    def __init__(self, loop: LoopThread, subscription: Subscription[T]) -> None:
         self._loop = loop
         self._subscription = subscription
-        self._ready: deque[Event] = deque()
-        self._closed = False
+        self._ready: deque[T] = deque()
         loop.run(subscription.start())
         weakref.finalize(self, loop.post, subscription.aclose).atexit = False
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Event:
-        if not self._ready and not self._closed:
-            self._ready.extend(self._loop.run(self._subscription.batch()))
-        if not self._ready:
+    def __next__(self) -> T:
+        try:
+            return self._ready.popleft()
+        except IndexError:
+            first, *rest = self._batch() or (None,)
+        if first is None:
             raise StopIteration
-        return self._ready.popleft()
+        self._ready.extend(rest)  # never the end mark, which comes alone
+        return first
+
+    def _batch(self) -> list[T]:
+        if self._subscription.closed:  # and the loop may be gone
+            return self._subscription.last_words()
+        return self._loop.run(self._subscription.batch())
 
     def close(self) -> None:
-        """End it and close its connection; a thread that waits for the next event comes to the end."""
-        if not self._closed:
-            self._closed = True
+        """End it and close its connection. What has come but was not handed out is dropped; the reader, who
+        may be waiting in another thread, gets the end mark next."""
+        self._ready.clear()
+        if not self._subscription.closed:
             self._loop.run(self._subscription.aclose())
-            self._ready.clear()
 
     def __enter__(self) -> Self:
         return self

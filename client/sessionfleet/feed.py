@@ -57,12 +57,15 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
 class Feed:
     """``async with Feed(redis, channel) as feed`` is subscribed when the block begins.
 
-    ``pattern=True`` subscribes to a pattern. Raises one of :data:`LOST` on entering and from
-    :meth:`get`; nothing is retried here.
+    ``pattern=True`` subscribes to a pattern; ``within``: seconds that may take. Raises one of
+    :data:`LOST` on entering and from :meth:`get`; nothing is retried here.
     """
 
-    def __init__(self, redis: Redis, channel: str, *, pattern: bool = False) -> None:
+    def __init__(
+        self, redis: Redis, channel: str, *, pattern: bool = False, within: float = CONNECT_SECONDS + ANSWER_SECONDS
+    ) -> None:
         self._redis = redis
+        self._within = within
         self._channel = channel
         self._pattern = pattern
         self._pubsub: PubSub = redis.pubsub()
@@ -70,7 +73,7 @@ class Feed:
 
     async def __aenter__(self) -> Self:
         try:
-            async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
+            async with asyncio.timeout(self._within):
                 if self._pattern:
                     await self._pubsub.psubscribe(self._channel)
                 else:

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, AsyncFleet
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
+from sessionfleet.chunk import Chunk
+from sessionfleet.event import Event
 from sessionfleet.event_stream import EventStream
 from sessionfleet.loop_thread import LoopThread
 from sessionfleet.replies import Reply
@@ -214,23 +216,52 @@ class Fleet:
         types: Collection[str] | None = None,
         timeout: float | None = None,
         ping: float | None = None,
-    ) -> EventStream:
-        """Follow the events of one session, or of all.
+        marks: bool = True,
+    ) -> EventStream[Event]:
+        """Follow the events of one session, or of all (D-15).
 
         One session (uuid or external id): every event after ``after_seq`` once, in order, without
         gap, whatever happens to Redis meanwhile; without ``after_seq``, what happens from now on.
-        Ends after the session has ended. All sessions: in commit order from now on, or after the
-        Stream id ``after``, for as long as the Stream holds it (about 100,000 events).
+        What was missed comes from Redis, where that has all of it, else from PostgreSQL. Ends after the
+        session has ended. All sessions: in commit order from now on, or after the Stream id
+        ``after``, for as long as the Stream holds it (about 100,000 events).
+
+        Beside events it yields marks (``event.is_mark``): one ``replay_end`` when everything that had
+        happened by now has been handed out, and as the last item an ``end`` with its ``reason``: the
+        terminal status, ``deleted``, ``timeout`` or ``closed``. ``marks=False`` leaves both out.
 
         ``types`` hands out only these event names or types. ``timeout`` ends the iteration after so
-        many seconds without one. ``ping`` yields a sign of life (``event.is_ping``) after so many
-        quiet seconds. Subscribed when this returns; raises :class:`SessionNotFound` or
-        :class:`Unavailable`.
+        many seconds without one. ``ping`` yields a mark ``ping`` after so many quiet seconds.
+        Subscribed when this returns; raises :class:`SessionNotFound`, :class:`ValidationFailed` for an
+        ``after_seq`` beyond the session's last event, or :class:`Unavailable`.
         """
         remote = self._here()
         return EventStream(
             self._run(),
-            remote.subscribe(session_id, after_seq, after=after, types=types, timeout=timeout, ping=ping),
+            remote.subscribe(
+                session_id, after_seq, after=after, types=types, timeout=timeout, ping=ping, marks=marks
+            ),
+        )
+
+    def output(
+        self,
+        session_id: str,
+        after_chunk: int | None = 0,
+        *,
+        timeout: float | None = None,
+        ping: float | None = None,
+        marks: bool = True,
+    ) -> EventStream[Chunk]:
+        """Follow the output of a session (uuid or external id), as :class:`Chunk` (C-04).
+
+        Every chunk after ``after_chunk`` once, in order; None begins with what is written from now on.
+        Ends when the session has ended and all it wrote has been handed out. Chunks that left the
+        output buffer before the reader came are counted in ``missed`` of the next. ``timeout``,
+        ``ping`` and ``marks`` are those of :meth:`subscribe`, and so are the errors.
+        """
+        remote = self._here()
+        return EventStream(
+            self._run(), remote.output(session_id, after_chunk, timeout=timeout, ping=ping, marks=marks)
         )
 
     def close(self) -> None:

@@ -1,111 +1,54 @@
-"""Following one session by ``seq`` (D-07, D-13)."""
+"""Following the events of one session by ``seq`` (D-07, D-13, D-15)."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 from redis.asyncio import Redis
 
-from sessionfleet.errors import SessionNotFound
 from sessionfleet.event import Event, event_in
-from sessionfleet.feed import Feed
-from sessionfleet.servers import Servers
-from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, Source
-
-Ask = Callable[..., Awaitable[dict[str, Any]]]
-"""How it asks the fleet: ``AsyncFleet.call``."""
+from sessionfleet.session_source import Fields, SessionSource
+from sessionfleet.source import PAGE, Batches
 
 
-class SessionEvents(Source):
-    """One session's events after ``after_seq``, each once, in ``seq`` order, without gap.
+class SessionEvents(SessionSource[Event]):
+    """One session's events after seq ``after``, each once, in ``seq`` order, without gap. Ends after the
+    session's terminal event, or its deletion."""
 
-    Hears the session's channel first, then reads what was before, so nothing falls between. A gap
-    is filled by ``session.get_events``. Without ``after_seq`` it begins with what happens after
-    the start. Ends after the session's terminal event, or its deletion.
-    """
+    numbered_by = "after_seq"
+    _entry: str | None = None
+    """The Stream entry of the last event, if it came from there."""
 
-    def __init__(self, servers: Servers, ask: Ask, session_id: str, after_seq: int | None = None) -> None:
-        super().__init__(servers.cache_url)
-        self._prefix = servers.channel_prefix
-        self._ask = ask
-        self._session_id = session_id
-        self._channel_id = ""
-        self._cursor = after_seq
-        self._ended = False
+    def mark(self, name: str, **payload: str) -> Event:
+        """A mark with ``seq`` so far."""
+        return Event.mark(name, self.session_id, self.cursor, **payload)
 
     @property
-    def cursor(self) -> int:
-        """``seq`` of the last event seen."""
-        return self._cursor or 0
+    def _stream(self) -> str:
+        return f"{self._prefix}stream:session:{self.session_id}"
 
-    def ping(self) -> Event:
-        """A sign of life with ``seq`` so far."""
-        return Event.ping(self._channel_id, self.cursor)
+    def _reached(self) -> int:
+        return int(self.attached["cursor"])
 
-    async def _connected(self, redis: Redis) -> Batches:
-        if not self._channel_id:  # channels carry the uuid, callers may know the external id
-            self._channel_id = (await self._document())["id"]
-        async with Feed(redis, f"{self._prefix}session:{self._channel_id}") as feed:
-            if self._cursor is None:
-                self._cursor = (await self._document())["last_seq"]
-            yield []
-            async for batch in self._refill():
+    def _place(self) -> str:
+        return f"({self._entry}" if self._entry else "-"
+
+    def _number(self, fields: Fields) -> int:
+        seq = fields.get(b"seq", b"")
+        return int(seq) if seq.isdigit() else 0
+
+    def _item(self, entry_id: str, fields: Fields) -> Event | None:
+        return event_in(fields.get(b"envelope", b""), entry_id)
+
+    async def _page(self) -> list[Event]:
+        answer = await self._ask("session.get_events", session_id=self.session_id, after_seq=self.cursor, limit=PAGE)
+        return [Event.of(envelope) for envelope in answer["items"]]
+
+    async def _hear(self, redis: Redis, data: bytes) -> Batches[Event]:
+        if (event := event_in(data)) is not None:
+            async for batch in self._next(redis, event.seq, event):
                 yield batch
-            await self._look_for_the_end()
-            look_at = time.monotonic() + LOOK_SECONDS
-            while not self._ended:
-                heard = await feed.get(max(0.0, look_at - time.monotonic()))
-                if heard is not None and (event := event_in(heard[1])) is not None:
-                    async for batch in self._after(event):
-                        yield batch
-                if time.monotonic() >= look_at:
-                    if await self._is_behind(redis):
-                        async for batch in self._refill():
-                            yield batch
-                    look_at = time.monotonic() + LOOK_SECONDS
 
-    async def _after(self, heard: Event) -> Batches:
-        """What a message makes of it: itself, itself after what was missed, or nothing."""
-        if heard.seq <= self.cursor:
-            return
-        if heard.seq > self.cursor + 1:
-            try:
-                async for batch in self._refill():
-                    yield batch
-            except SessionNotFound:
-                if not heard.is_last:
-                    raise
-                self._cursor = heard.seq - 1  # what was missed went with the session
-        if heard.seq == self.cursor + 1:
-            yield self._taken([heard])
-
-    async def _refill(self) -> Batches:
-        while not self._ended:
-            answer = await self._ask(
-                "session.get_events", session_id=self._session_id, after_seq=self.cursor, limit=PAGE
-            )
-            if answer["items"]:
-                yield self._taken([Event.of(envelope) for envelope in answer["items"]])
-            if len(answer["items"]) < PAGE:
-                return
-
-    def _taken(self, events: list[Event]) -> list[Event]:
-        self._cursor = events[-1].seq
-        self._ended = events[-1].is_last
-        return events
-
-    async def _document(self) -> dict[str, Any]:
-        return await self._ask("session.get", session_id=self._session_id)
-
-    async def _look_for_the_end(self) -> None:
-        """A subscriber that begins after the terminal event would wait for ever."""
-        if not self._ended:
-            document = await self._document()
-            self._ended = document.get("ended_at") is not None and document["last_seq"] <= self.cursor
-
-    async def _is_behind(self, redis: Redis) -> bool:
-        """Whether the Stream holds what the channel did not bring."""
-        newest: Any = await redis.xrevrange(f"{self._prefix}stream:session:{self._channel_id}", count=1)
-        return bool(newest) and int(newest[0][1].get(b"seq", 0)) > self.cursor
+    def _taken(self, items: list[Event]) -> list[Event]:
+        self._after, self._entry = items[-1].seq, items[-1].stream_id
+        if items[-1].is_last:
+            self.over = items[-1].event_name.removeprefix("session.")
+        return items

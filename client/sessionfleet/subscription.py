@@ -5,29 +5,31 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self
 
-from sessionfleet.event import Event
+from sessionfleet.event import CLOSED, END, PING, TIMEOUT
 from sessionfleet.feed import end
-from sessionfleet.source import Batches, Source
-
-Step = asyncio.Task[list[Event] | None]
+from sessionfleet.source import Batches, Source, T
 
 _ENDING: set[asyncio.Task[None]] = set()
 """Keeps tasks that end dropped subscriptions: a loop holds its tasks weakly."""
 
 
-class Subscription:
-    """Async iterator of :class:`Event`.
+class Subscription(Generic[T]):
+    """Async iterator of what a source brings.
 
     ``async with`` starts it, so that what happens from there on is seen; a bare ``async for``
-    starts it at its first step. ``types``: only these event names or types are handed out.
-    ``timeout``: it ends when the reader waited that many seconds for an event. ``ping``: a sign of
-    life after so many seconds of waiting, also while Redis is away. Starting raises a typed error;
-    afterwards it reconnects by itself, for as long as it takes.
+    starts it at its first step. ``wanted``: only items it is true of are handed out. ``timeout``: it
+    ends when the reader waited that many seconds for one of them. ``ping``: a mark after so many seconds
+    of waiting, also while Redis is away. Starting raises a typed error; afterwards it reconnects by
+    itself, for as long as it takes.
+
+    The last item is always a mark ``end`` with its reason: what the source says, ``timeout``, or
+    ``closed`` after :meth:`aclose`; a typed error that is not retryable is raised in its place. ``marks``
+    false leaves that mark out.
 
     Reading goes on in a task of its own, so that neither a ping nor a cancellation of the reader
     depends on what Redis does; it ends with :meth:`aclose`, or when this object is dropped.
@@ -35,21 +37,26 @@ class Subscription:
 
     def __init__(
         self,
-        source: Source,
+        source: Source[T],
         *,
-        types: Collection[str] | None = None,
+        wanted: Callable[[T], bool] = lambda _: True,
         timeout: float | None = None,
         ping: float | None = None,
+        marks: bool = True,
     ) -> None:
         self._source = source
         self._batches = source.batches()
-        self._types = frozenset(types) if types is not None else None
+        self._wanted = wanted
         self._timeout = timeout
         self._ping = ping
-        self._ready: deque[Event] = deque()
+        self._marks = marks
+        self._ready: deque[T] = deque()
         self._started = False
+        self.closed = False
+        """Whether somebody ended it."""
+        self._over = False
         self._quiet_since: float | None = None
-        self._steps: list[Step] = []
+        self._steps: list[asyncio.Task[list[T] | None]] = []
         """The step under way, if any; a list because the finalizer may know it but not ``self``."""
 
     async def start(self) -> None:
@@ -59,8 +66,10 @@ class Subscription:
             weakref.finalize(self, _abandon, asyncio.get_running_loop(), self._steps).atexit = False
             await self._step(None)
 
-    async def batch(self) -> list[Event]:
-        """What has come, or one ping; empty at the end."""
+    async def batch(self) -> list[T]:
+        """What has come, or one ping; at last the end mark, and from then on nothing."""
+        if self._over:
+            return []
         await self.start()
         now = asyncio.get_running_loop().time
         asked_at = now()
@@ -70,19 +79,28 @@ class Subscription:
             over_at = _sum(self._quiet_since, self._timeout)
             ping_at = _sum(asked_at, self._ping)
             due_at = min((at for at in (over_at, ping_at) if at is not None), default=None)
-            done, events = await self._step(None if due_at is None else max(0.0, due_at - now()))
+            done, items = await self._step(None if due_at is None else max(0.0, due_at - now()))
             if done:
-                wanted = [event for event in events or () if self._wanted(event)]
-                if wanted or events is None:
+                if items is None:
+                    return self.last_words()
+                if wanted := [item for item in items if self._wanted(item)]:
                     self._quiet_since = None
                     return wanted
             elif over_at is not None and now() >= over_at:
+                self._source.over = self._source.over or TIMEOUT
                 await self.aclose()
-                return []
+                return self.last_words()
             elif ping_at is not None and now() >= ping_at:
-                return [self._source.ping()]
+                return [self._source.mark(PING)]
 
-    async def _step(self, wait: float | None) -> tuple[bool, list[Event] | None]:
+    def last_words(self) -> list[T]:
+        """The end mark, once; for a reader whose subscription is closed."""
+        if self._over:
+            return []
+        self._over = True
+        return [self._source.mark(END, reason=self._source.over or CLOSED)] if self._marks else []
+
+    async def _step(self, wait: float | None) -> tuple[bool, list[T] | None]:
         """Whether the source has brought a batch within ``wait`` seconds, and the batch: None at its end."""
         if not self._steps:
             self._steps.append(asyncio.create_task(_fetch(self._batches), name="sessionfleet-subscription"))
@@ -98,23 +116,23 @@ class Subscription:
         return True, None if step.cancelled() else step.result()
 
     async def aclose(self) -> None:
-        """End it and close its connections; a reader that waits meanwhile comes to the end."""
-        self._started = True
+        """End it and close its connections. What has come but was not handed out is dropped; the reader,
+        who may be waiting, gets the end mark next."""
+        self._started = self.closed = True
+        self._ready.clear()
         await end(*self._steps)
         await self._batches.aclose()
-        self._ready.clear()
-
-    def _wanted(self, event: Event) -> bool:
-        return self._types is None or event.event_name in self._types or event.event_type in self._types
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> T:
         if not self._ready:
-            self._ready.extend(await self.batch())
-        if not self._ready:
-            raise StopAsyncIteration
+            first, *rest = await self.batch() or (None,)
+            if first is None:
+                raise StopAsyncIteration
+            self._ready.extend(rest)  # never the end mark, which comes alone
+            return first
         return self._ready.popleft()
 
     async def __aenter__(self) -> Self:
@@ -127,7 +145,7 @@ class Subscription:
         await self.aclose()
 
 
-async def _fetch(batches: Batches) -> list[Event] | None:
+async def _fetch(batches: Batches[T]) -> list[T] | None:
     return await anext(batches, None)
 
 
@@ -135,14 +153,14 @@ def _sum(at: float, seconds: float | None) -> float | None:
     return None if seconds is None else at + seconds
 
 
-def _abandon(loop: asyncio.AbstractEventLoop, steps: list[Step]) -> None:
+def _abandon(loop: asyncio.AbstractEventLoop, steps: list[asyncio.Task[Any]]) -> None:
     """End what a dropped subscription was doing; from whatever thread the garbage was found in."""
     if steps:
         with suppress(RuntimeError):  # the loop is closed, and everything with it
             loop.call_soon_threadsafe(_end_later, loop, list(steps))
 
 
-def _end_later(loop: asyncio.AbstractEventLoop, steps: list[Step]) -> None:
+def _end_later(loop: asyncio.AbstractEventLoop, steps: list[asyncio.Task[Any]]) -> None:
     ending = loop.create_task(end(*steps))
     _ENDING.add(ending)
     ending.add_done_callback(_ENDING.discard)

@@ -29,6 +29,11 @@ def line(event: Event, *, with_session: bool) -> str:
     return " ".join(parts).rstrip()
 
 
+def mark_line(mark: Event) -> str:
+    """Where the past ends, or why there is no more."""
+    return click.style("-- live from here --" if mark.is_replay_end else f"-- end: {mark.reason} --", dim=True)
+
+
 def details(event: Event) -> str:
     """What the payload says, on one line."""
     text = "  ".join(f"{key}={_short(value)}" for key, value in event.payload.items() if value not in (None, [], {}))

@@ -29,7 +29,7 @@ class Stage:
     """Prints steps, and the events of followed sessions from a live subscription in a thread."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._events = fleet.subscribe()
+        self._events = fleet.subscribe(marks=False)
         self._seen: dict[str, list[Event]] = defaultdict(list)
         self._followed: set[str] = set()
         self._news = threading.Condition()

@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from sessionfleet import Event
-from workers.cli.event_lines import line
+from workers.cli.event_lines import line, mark_line
 from workers.cli.reach import reached
 
 
@@ -23,20 +23,24 @@ def tail(
 ) -> None:
     """Print the events of SESSION_ID (uuid or external id) until it ends, or those of all sessions until Ctrl-C.
 
-    Begins with what happens from now on, or after --after: 0 is a session's beginning.
+    Begins with what happens from now on, or after --after: 0 is a session's beginning. A line tells where
+    events of the past end, and the last one why there are no more; --json leaves both out.
     """
     if session_id is not None and after is not None and not after.isdecimal():
         raise click.BadParameter("must be a seq, 0 or more", param_hint="--after")
     with suppress(KeyboardInterrupt), reached() as fleet:
         mine = int(after) if session_id is not None and after is not None else None
         everything = after if session_id is None else None
-        with fleet.subscribe(session_id, mine, after=everything, types=types or None, timeout=timeout) as events:
+        with fleet.subscribe(
+            session_id, mine, after=everything, types=types or None, timeout=timeout, marks=not as_json
+        ) as events:
             for event in events:
-                click.echo(as_text(event, as_json=as_json, with_session=session_id is None))
+                if not event.is_replay_end or after is not None:
+                    click.echo(as_text(event, as_json=as_json, with_session=session_id is None))
 
 
 def as_text(event: Event, *, as_json: bool, with_session: bool) -> str:
     """One line of output."""
     if as_json:
         return json.dumps({**event.raw, "stream_id": event.stream_id}, ensure_ascii=False)
-    return line(event, with_session=with_session)
+    return mark_line(event) if event.is_mark else line(event, with_session=with_session)

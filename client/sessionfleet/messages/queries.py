@@ -26,6 +26,27 @@ class Get(Message, name="session.get"):
     include: list[Part] = Field(default_factory=list, description="events = the last 50.")
 
 
+class Attach(Message, name="session.attach"):
+    """One session and the place in its log that this state belongs to, from one snapshot of the database: whoever
+    shows the document and follows the events after `cursor` misses nothing and sees nothing twice (D-15).
+
+    Never from the cache. With `after_seq` the first page of the events up to `cursor` that a reader has missed
+    comes along; `session.get_events` reads the rest.
+    """
+
+    answer: ClassVar[str] = (
+        "{session: document, state_version, cursor, last_chunk}; with `after_seq` also "
+        "{items: [envelope], next_cursor}"
+    )
+    errors: ClassVar[Errors] = (SessionNotFound,)
+
+    session_id: Name
+    after_seq: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="`seq` of the last event the reader knows; at most the session's last."
+    )
+    limit: Annotated[int, Field(ge=1, le=1000)] = Field(500, description="Events at most.")
+
+
 class Filters(Message):
     """What lists and counts select by; all given filters must hold."""
 

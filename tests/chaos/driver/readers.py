@@ -22,7 +22,7 @@ class Reader(threading.Thread):
         self.failure: BaseException | None = None
         self._client = client
         self._leaves = leaves
-        self._stream: EventStream | None = None
+        self._stream: EventStream[Event] | None = None
         self._over = threading.Event()
 
     @property
@@ -51,7 +51,7 @@ class Reader(threading.Thread):
         self._stream = stream
         with stream:
             for event in stream:
-                if not event.is_ping:
+                if not event.is_mark:
                     self.seen.append(event)
                 if self._over.is_set() or (until is not None and time.monotonic() > until):
                     return

@@ -94,13 +94,14 @@ def test_tail_of_a_session_ends_with_it(run: Run, fleet: RunningFleet) -> None:
     external_id = f"tail-{uuid4()}"
     fleet.call("session.create", external_id=external_id)
     fleet.call("session.terminate", session_id=external_id, reason="done here")
-    lines = run("tail", external_id, "--after", "0").stdout.splitlines()
+    *lines, live, end = run("tail", external_id, "--after", "0").stdout.splitlines()
     assert [line.split()[1:3] for line in lines] == [["#1", "session.created"], ["#2", "session.terminated"]]
     assert "reason=done here" in lines[1]
+    assert (live, end) == ("-- live from here --", "-- end: terminated --")
     assert "\x1b" not in lines[0], "plain when it is no terminal"
     [last] = run("tail", external_id, "--after", "1", "--json").stdout.splitlines()
     assert json.loads(last)["event_name"] == "session.terminated"
-    assert run("tail", external_id, "--after", "2").stdout == ""
+    assert run("tail", external_id).stdout == "-- end: terminated --\n"
     missing = run("tail", "nobody")
     assert (missing.returncode, json.loads(missing.stderr)["code"]) == (1, "SESSION_NOT_FOUND")
 

@@ -19,11 +19,16 @@ from tests.support import RunningFleet, eventually
 
 
 def names(events: Iterable[Event]) -> list[str]:
-    return [event.event_name for event in events]
+    return [event.event_name for event in events if not event.is_mark]
 
 
 def numbers(events: Iterable[Event]) -> list[int]:
-    return [event.seq for event in events]
+    return [event.seq for event in events if not event.is_mark]
+
+
+def marks(events: Iterable[Event]) -> list[tuple[int, str, str | None]]:
+    """Place, seq and reason of each mark."""
+    return [(n, event.event_name, event.reason) for n, event in enumerate(events) if event.is_mark]
 
 
 class Listener:
@@ -55,7 +60,8 @@ def test_a_life_from_its_beginning_to_its_end(fleet: RunningFleet) -> None:
         fleet.call("session.append_output", session_id=session_id, content="hello\n")
         fleet.call("session.pause", session_id=session_id)
         fleet.call("session.complete", session_id=session_id)
-        seen = listener.join()
+        *seen, end = listener.join()
+    assert (end.is_end, end.seq, end.reason) == (True, 5, "completed")
     assert names(seen) == [
         "session.created",
         "session.started",
@@ -64,6 +70,9 @@ def test_a_life_from_its_beginning_to_its_end(fleet: RunningFleet) -> None:
         "session.completed",
     ]
     assert numbers(seen) == [1, 2, 3, 4, 5]
+    [replay_end] = (event for event in seen if event.is_replay_end)
+    assert replay_end.seq in range(1, 6)
+    seen.remove(replay_end)
     assert {event.session_id for event in seen} == {session_id}
     assert seen[1].actor == "me"
     assert seen[1].event_type == "session.updated"
@@ -102,8 +111,9 @@ def test_a_long_past_is_read_in_pages(fleet: RunningFleet, monkeypatch: pytest.M
 def test_an_ended_session_has_no_future(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create")["id"]
     fleet.call("session.terminate", session_id=session_id)
-    assert list(fleet.client.subscribe(session_id)) == []
-    assert list(fleet.client.subscribe(session_id, after_seq=2)) == []
+    for after_seq in (None, 2):
+        told = list(fleet.client.subscribe(session_id, after_seq))
+        assert marks(told) == [(0, "replay_end", None), (1, "end", "terminated")]
     assert names(fleet.client.subscribe(session_id, after_seq=0)) == ["session.created", "session.terminated"]
 
 
@@ -111,7 +121,9 @@ def test_a_deletion_is_the_end(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create")["id"]
     with fleet.client.subscribe(session_id) as events:
         fleet.call("session.delete", session_id=session_id)
-        assert names(events) == ["session.deleted"]
+        seen = list(events)
+        assert names(seen) == ["session.deleted"]
+        assert marks(seen) == [(0, "replay_end", None), (2, "end", "deleted")]
     with pytest.raises(SessionNotFound):
         fleet.client.subscribe(session_id)
 
@@ -132,7 +144,7 @@ def test_events_kept_off_the_channel_fill_the_gap(fleet: RunningFleet) -> None:
 
 def test_repeats_and_noise_on_the_channel_are_passed_over(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create", status="active")["id"]
-    with fleet.client.subscribe(session_id, after_seq=1) as events:
+    with fleet.client.subscribe(session_id, after_seq=1, marks=False) as events:
         first = next(events)
         channel = f"{fleet.settings.channel_prefix}session:{session_id}"
         for noise in ("", "{}", '{"seq": "x"}', '{"event_name": "session.completed"}'):
@@ -161,12 +173,14 @@ def test_silence_can_end_it(fleet: RunningFleet) -> None:
     started = time.monotonic()
     assert numbers(fleet.client.subscribe(session_id, 0, timeout=0.5)) == [1]
     assert 0.4 < time.monotonic() - started < 3
-    assert list(fleet.client.subscribe(types=["never.sent"], timeout=0.3)) == []
+    told = list(fleet.client.subscribe(types=["never.sent"], timeout=0.3))
+    assert marks(told) == [(0, "replay_end", None), (1, "end", "timeout")]
+    assert list(fleet.client.subscribe(session_id, timeout=0.1, marks=False)) == []
 
 
 def test_what_the_consumer_does_meanwhile_is_no_silence(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create", status="active")["id"]
-    events = fleet.client.subscribe(session_id, 1, timeout=0.4)
+    events = fleet.client.subscribe(session_id, 1, timeout=0.4, marks=False)
     assert next(events).seq == 2
     fleet.call("session.pause", session_id=session_id)
     eventually(lambda: fleet.cache.xlen(f"stream:session:{session_id}") == 3)
@@ -177,7 +191,7 @@ def test_what_the_consumer_does_meanwhile_is_no_silence(fleet: RunningFleet) -> 
 
 def test_pings_show_that_it_lives(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create")["id"]
-    with fleet.client.subscribe(session_id, 0, ping=0.1) as events:
+    with fleet.client.subscribe(session_id, 0, ping=0.1, marks=False) as events:
         first, *pings = islice(events, 4)
     assert not first.is_ping
     assert [(ping.is_ping, ping.seq) for ping in pings] == [(True, 1)] * 3
@@ -209,7 +223,7 @@ def test_all_sessions_in_commit_order(fleet: RunningFleet) -> None:
 
 def test_a_loop_follows_many(fleet: RunningFleet) -> None:
     async def follow(client: AsyncFleet, session_id: str) -> list[int]:
-        return [event.seq async for event in client.subscribe(session_id, after_seq=0)]
+        return [event.seq async for event in client.subscribe(session_id, after_seq=0, marks=False)]
 
     async def go() -> list[list[int]]:
         async with AsyncFleet.connect(**urls(fleet)) as client:
@@ -219,7 +233,7 @@ def test_a_loop_follows_many(fleet: RunningFleet) -> None:
                 await client.call("session.append_output", session_id=one, content="x")
             await asyncio.gather(*(client.call("session.terminate", session_id=one) for one in ids))
             async with client.subscribe(ids[0], after_seq=2) as events:
-                assert [event.seq async for event in events] == [3]
+                assert [event.event_name async for event in events] == ["session.terminated", "replay_end", "end"]
             return list(await asyncio.gather(*following))
 
     assert asyncio.run(go()) == [[1, 2, 3]] * 10
@@ -248,10 +262,14 @@ def test_closing_frees_the_thread_that_waits(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create")["id"]
     events = fleet.client.subscribe(session_id, 0)
     listener = Listener(events)
-    eventually(lambda: numbers(listener.seen) == [1])
+    eventually(lambda: len(listener.seen) == 2)
     events.close()
-    assert numbers(listener.join()) == [1]
+    assert marks(listener.join()) == [(1, "replay_end", None), (2, "end", "closed")]
+    assert numbers(listener.seen) == [1]
     assert list(events) == []
+    unread = fleet.client.subscribe(session_id, 0)
+    unread.close()
+    assert marks(unread) == [(0, "end", "closed")]
 
 
 def test_a_cancelled_listener_ends_at_once(fleet: RunningFleet) -> None:
@@ -280,11 +298,13 @@ def test_an_end_from_elsewhere_is_an_end(fleet: RunningFleet) -> None:
             session_id = (await client.call("session.create"))["id"]
             events = client.subscribe(session_id, 0)
             seen: list[int] = []
+            last: list[Event] = []
             heard = asyncio.Event()
 
             async def listen() -> None:
                 async for event in events:
                     seen.append(event.seq)
+                    last.append(event)
                     heard.set()
 
             listening = asyncio.create_task(listen())
@@ -292,9 +312,10 @@ def test_an_end_from_elsewhere_is_an_end(fleet: RunningFleet) -> None:
             await events.aclose()
             await asyncio.wait_for(listening, 2)
             await events.aclose()
+            assert last[-1].reason == "closed"
             return seen
 
-    assert asyncio.run(go()) == [1]
+    assert asyncio.run(go())[0] == 1
 
 
 def test_a_dropped_subscription_ends_by_itself(fleet: RunningFleet) -> None:
@@ -302,7 +323,7 @@ def test_a_dropped_subscription_ends_by_itself(fleet: RunningFleet) -> None:
         async with AsyncFleet.connect(**urls(fleet)) as client:
             session_id = (await client.call("session.create"))["id"]
             channel = f"{fleet.settings.channel_prefix}session:{session_id}"
-            async for event in client.subscribe(session_id, ping=0.05):
+            async for event in client.subscribe(session_id, ping=0.05, marks=False):
                 assert event.is_ping
                 break
             for _ in range(100):

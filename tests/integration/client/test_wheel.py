@@ -31,7 +31,7 @@ for room in ("tasks", "sessions", "models", "workers", "fanout", "history"):
 with Fleet.connect(*sys.argv[1:]) as fleet:
     session = fleet.call("session.create", agent_id="elsewhere")
     fleet.call("session.terminate", session_id=session["id"])
-    print(*[event.event_name for event in fleet.subscribe(session["id"], after_seq=0)])
+    print(*[event.event_name for event in fleet.subscribe(session["id"], after_seq=0, marks=False)])
     try:
         fleet.call("session.get", session_id="nobody")
     except SessionNotFound as error:
