@@ -15,6 +15,7 @@ from sessionfleet.words import LIVE, RECOVERABLE, STATUSES
 from sessions import cursor
 from sessions.document import as_read
 from sessions.record import Record
+from sessions.store import loader
 from sessions.store.loader import SELECT, record_of, split_keys
 
 Document = dict[str, Any]
@@ -64,6 +65,15 @@ def get(db: Connection, key: str) -> tuple[Record, Document]:
     """One session as stored and as read; raises SessionNotFound."""
     record = find(db, key)
     return record, as_read(record, clock(db))
+
+
+def get_many(db: Connection, keys: Sequence[str]) -> dict[str, tuple[Record, Document]]:
+    """Sessions as stored and as read, by the uuid or external id they were asked for with; one statement.
+    Keys of no session are left out."""
+    now = clock(db)
+    records = loader.by_keys([one for one in loader.read(db, keys) if one.deleted_at is None])
+    found = {key: loader.locked_records(records, key) for key in keys}
+    return {key: (record, as_read(record, now)) for key, record in found.items() if record is not None}
 
 
 def page(db: Connection, command: m.List) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def from_cache(runtime: Runtime, command: m.Get) -> dict[str, Any] | None:
     if command.include:
         return None
     cached = runtime.cache.find(command.session_id)
-    if cached is None or _deadline_near(cached):
+    if cached is None or cached["state_version"] < command.min_version or _deadline_near(cached):
         return None
     return cached
 
@@ -102,6 +102,31 @@ def parts(db: Connection, command: m.Get, session_id: str) -> dict[str, Any]:
         last = m.GetEvents(session_id=session_id, order="desc", limit=50)
         found["events"] = event_queries.events(db, last)["items"][::-1]
     return found
+
+
+def _cached(runtime: Runtime, command: m.GetMany) -> dict[str, dict[str, Any]]:
+    """Cached documents by the id that was asked for, without those whose deadline is near."""
+    found = runtime.cache.get_many(command.session_ids)
+    return {key: one for key, one in found.items() if not _deadline_near(one)}
+
+
+def all_from_cache(runtime: Runtime, command: m.GetMany) -> dict[str, Any] | None:
+    """The answer, if the cache has every one."""
+    found = _cached(runtime, command)
+    wanted = list(dict.fromkeys(command.session_ids))
+    return {"items": [found[key] for key in wanted], "missing": []} if len(found) == len(wanted) else None
+
+
+@query(m.GetMany, cached=all_from_cache)
+def get_many(db: Connection, command: m.GetMany, runtime: Runtime) -> dict[str, Any]:
+    """Several sessions, those that are not cached with one statement (Q-01)."""
+    found = _cached(runtime, command)
+    read = queries.get_many(db, [key for key in dict.fromkeys(command.session_ids) if key not in found])
+    runtime.cache.put(document(record) for record, _ in read.values())
+    found |= {key: shown for key, (_, shown) in read.items()}
+    wanted = list(dict.fromkeys(command.session_ids))
+    items = {found[key]["id"]: found[key] for key in wanted if key in found}
+    return {"items": list(items.values()), "missing": [key for key in wanted if key not in found]}
 
 
 @query(m.List)

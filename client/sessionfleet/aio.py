@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, AsyncBatch
 from sessionfleet.chunk import Chunk
+from sessionfleet.cached import CachedDocuments
 from sessionfleet.errors import ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
@@ -79,6 +80,7 @@ class AsyncFleet:
         self.submit_timeout = submit_timeout
         self.publisher = Publisher(servers.broker_url, submit_timeout)
         self.replies = Replies(servers.result_url)
+        self._documents = CachedDocuments(servers.cache_url)
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[None]] = set()
         self._following: WeakSet[Subscription[Any]] = WeakSet()
@@ -137,6 +139,13 @@ class AsyncFleet:
         )
         await self._publish(request, time.monotonic() + self.submit_timeout, ignore_result=True)
         return request.task_id
+
+    async def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
+        """A session's document from the cache, else by ``session.get``; see :meth:`Fleet.get`."""
+        cached = await self._documents.find(session_id, min_version)
+        if cached is not None:
+            return cached
+        return await self.call("session.get", timeout, session_id=session_id, min_version=min_version)
 
     def batch(self, size: int = SIZE, age: float = AGE_SECONDS, timeout: float = TIMEOUT_SECONDS) -> AsyncBatch:
         """Collect operations and send many in one message; see :meth:`Fleet.batch`. ``await batch.add(...)``."""
@@ -245,6 +254,7 @@ class AsyncFleet:
         for subscription in list(self._following):
             await subscription.aclose()
         await self.replies.close()
+        await self._documents.aclose()
         if self._jobs:  # each ends within submit_timeout, whatever the server does
             await asyncio.wait(self._jobs)
         if self._threads is not None:

@@ -167,6 +167,18 @@ class Fleet:
         remote.publisher.publish(request, until=until, ignore_result=True)
         return request.task_id
 
+    def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
+        """A session's document by either id: straight from the fleet's cache, without a worker, when it is there
+        and its ``state_version`` is at least ``min_version``; else the answer of ``session.get``.
+
+        What is answered was committed, and may be as much behind the last commit as the cache, which
+        workers write after each commit. To read your own writes, pass the ``state_version`` of the last answer: it is
+        that state or a later one. Asks a worker in the last minute before the deadline, which only the
+        database clock may judge; so a session that reads as live had not expired, if this host's clock
+        is right within 60 s. Raises what ``session.get`` raises.
+        """
+        return self._run().run(self._here().get(session_id, min_version, timeout))
+
     def batch(self, size: int = SIZE, age: float = AGE_SECONDS, timeout: float = TIMEOUT_SECONDS) -> Batch:
         """Collect operations on sessions and send many in one message: ``with fleet.batch() as batch:
         batch.add("session.append_output", session_id=..., content=...)``.

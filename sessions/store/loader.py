@@ -78,6 +78,11 @@ def lock(db: Connection, keys: Collection[str]) -> list[Record]:
     return [record_of(row) for row in db.execute(_locked, split_keys(keys))]
 
 
+def read(db: Connection, keys: Collection[str]) -> list[Record]:
+    """As :func:`lock`, without locks."""
+    return [record_of(row) for row in db.execute(_by_key, split_keys(keys))]
+
+
 def by_keys(records: Collection[Record]) -> dict[str, Record]:
     """Records by uuid text and by external id, which a tombstone may share with its successor."""
     found = {record.external_id: record for record in sorted(records, key=lambda record: record.deleted_at is None)}

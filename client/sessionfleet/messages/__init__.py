@@ -16,6 +16,7 @@ from sessionfleet.messages.dead_letters import (
     ShowDeadLetter,
 )
 from sessionfleet.messages.events import EmitEvent, GetEvents, OwnEvent
+from sessionfleet.messages.get_many import GetMany
 from sessionfleet.messages.lifecycle import (
     Complete,
     Crash,
@@ -98,6 +99,7 @@ __all__ = [
     "Get",
     "GetByUser",
     "GetEvents",
+    "GetMany",
     "GetSchedule",
     "History",
     "Idle",

@@ -24,6 +24,9 @@ class Get(Message, name="session.get"):
 
     session_id: Name
     include: list[Part] = Field(default_factory=list, description="events = the last 50.")
+    min_version: Annotated[int, Field(ge=0)] = Field(
+        0, description="Refuse a cached document whose `state_version` is lower and ask PostgreSQL."
+    )
 
 
 class Attach(Message, name="session.attach"):

@@ -1,0 +1,19 @@
+"""session.get_many: up to 500 sessions in one read (row Q-01)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from sessionfleet.messages.base import Message, Name
+
+
+class GetMany(Message, name="session.get_many"):
+    """Several sessions by either id: from the cache, the rest with one statement from PostgreSQL (Q-01)."""
+
+    answer: ClassVar[str] = "{items: [document], missing: [id]}, both in the order in which they were asked for"
+
+    session_ids: Annotated[list[Name], Field(min_length=1, max_length=500)] = Field(
+        description="uuids or external ids; one that is named twice comes once"
+    )
