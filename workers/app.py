@@ -11,6 +11,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from broker import body
+from broker.transport import install
 from sessionfleet.errors import UnknownOperation, ValidationFailed
 from sessionfleet.messages import message_type
 from sessionfleet.request import STEPS
@@ -18,7 +19,6 @@ from sessionfleet.words import Priority
 from tasks.base import register
 from tasks.runtime import Runtime
 from workers.celery_config import celery_config
-from workers.channel import use_channel
 from workers.resources import build_policy, build_runtime
 from workers.settings import Settings
 
@@ -61,12 +61,13 @@ class FleetApp(Celery):  # type: ignore[misc]
 def create_app(settings: Settings) -> FleetApp:
     """The fleet's app for these settings: configuration, queues, beat entries, every declared task.
 
-    Connects to nothing.
+    Connects to nothing. Whatever this process connects to Redis queues from now on uses the channel of
+    :mod:`broker`.
     """
     import tasks.all  # noqa: F401 - importing the room declares its tasks
 
     body.install()
-    use_channel()
+    install()  # with a kombu it was not tested with, the stock channel stays and an alarm is logged
     app = FleetApp("sessionfleet", set_as_current=True)
     app.settings = settings
     build_policy(settings)  # what is wrong with it is said at the start, not at the first task
