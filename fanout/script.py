@@ -14,10 +14,11 @@ _FOLDER = Path(__file__).with_name("lua")
 
 
 class Script:
-    """One script of ``fanout/lua``. The server forgets scripts at SCRIPT FLUSH and restart."""
+    """One script: that of ``fanout/lua`` with this name, unless its ``source`` is given. The server forgets
+    scripts at SCRIPT FLUSH and restart."""
 
-    def __init__(self, name: str) -> None:
-        self.source = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    def __init__(self, name: str, source: str | None = None) -> None:
+        self.source = source or (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
         self.digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     def run(self, client: Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:

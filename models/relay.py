@@ -54,7 +54,11 @@ class OutboxFailure(Base):
 
 
 class EventDeadLetter(Base):
-    """An event nobody could take, kept with its envelope and the reason."""
+    """An event nobody could take, kept with its envelope and the reason.
+
+    ``consumer_group`` gave it up at its Stream entry ``entry_id``, one letter for each; both are null where the
+    relay could not publish it. ``event_id`` is null for an entry that was no event.
+    """
 
     __tablename__ = "event_dead_letters"
 
@@ -65,5 +69,17 @@ class EventDeadLetter(Base):
     deliveries: Mapped[int]
     envelope: Mapped[Json]
     dlq_timestamp: Mapped[Instant] = mapped_column(server_default=text("now()"))
+    consumer_group: Mapped[str | None]
+    entry_id: Mapped[str | None]
+    requeued_at: Mapped[Instant | None]
 
-    __table_args__ = (Index("ix_event_dead_letters_dlq_timestamp", "dlq_timestamp"),)
+    __table_args__ = (
+        Index("ix_event_dead_letters_dlq_timestamp", "dlq_timestamp"),
+        Index(
+            "uq_event_dead_letters_entry",
+            "consumer_group",
+            "entry_id",
+            unique=True,
+            postgresql_where=text("consumer_group IS NOT NULL"),
+        ),
+    )

@@ -3,6 +3,7 @@
 from tasks import (
     agents,
     dead_letters,
+    events,
     maintenance,
     maintenance_outbox,
     maintenance_partitions,
@@ -15,6 +16,7 @@ from tasks import (
 __all__ = [
     "agents",
     "dead_letters",
+    "events",
     "maintenance",
     "maintenance_outbox",
     "maintenance_partitions",

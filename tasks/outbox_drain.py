@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from fanout.envelope import ENDINGS, encode, is_global, message
+from fanout.groups import Groups
 from fanout.publish import Outgoing, Output, Published, Publisher, PublishOutage
 from fanout.streams import Streams
 from sessions import outbox, outbox_generation, outbox_output
@@ -60,13 +61,14 @@ class Drain:
         self._db = db
         self._publisher = publisher
         self._streams = Streams(publisher.client, publisher.keys)
+        self._groups = Groups(publisher.client, publisher.keys)
         self._leader = leader
         self._cursor = Cursor(0, 0, 0, 0, 1)
         self._floor: Floor | None = None
         self._settled = 0
 
     def begin(self) -> None:
-        """Loads the cursor and makes sure that the Streams belong to this database's past."""
+        """Loads the cursor and makes sure that the Streams belong to this database's past and have their groups."""
         self._cursor, self._floor = outbox.load_cursor(self._db), None
         if outbox_generation.turned_back(self._db, self._cursor):
             self._streams.retire(self._cursor.generation)
@@ -76,6 +78,11 @@ class Drain:
             log.warning("the Streams hold another database's events: they begin anew", extra=self._generations())
             self._streams.retire(self._cursor.generation)
             self._save(self._next_generation(self._cursor))
+        self.keep_groups()
+
+    def keep_groups(self) -> None:
+        """Upkeep, every few seconds: a FLUSHALL takes the consumer groups along (D-11)."""
+        self._groups.keep()
 
     def step(self) -> Step:
         """Publishes one batch and saves the cursor."""

@@ -30,6 +30,9 @@ PROBE = 1.0
 
 MAX_BACKOFF = 60.0
 TRIM_EVERY = 600.0
+GROUPS_EVERY = 5.0
+"""Seconds between two looks at the consumer groups: so long they are missing after a FLUSHALL, at most."""
+
 WAITING_TOO_LONG = 10.0
 """Seconds that committed events may wait for an older transaction before it is logged: the workers' own
 transactions are cut off by then."""
@@ -88,7 +91,7 @@ class Relay:
 
     def _drain(self, drain: Drain, lease: HeldLease, stop: threading.Event) -> None:
         drain.begin()  # each time: a server that was away may come back as another
-        nap, trim_at = NAP, time.monotonic()
+        nap, trim_at, groups_at = NAP, time.monotonic(), time.monotonic() + GROUPS_EVERY
         while not stop.is_set() and lease.is_held():
             step = drain.step()
             self._database_answers()
@@ -97,6 +100,9 @@ class Relay:
             if time.monotonic() >= trim_at:
                 drain.trim()
                 trim_at = time.monotonic() + TRIM_EVERY
+            if time.monotonic() >= groups_at:
+                drain.keep_groups()
+                groups_at = time.monotonic() + GROUPS_EVERY
             nap = min(nap * 2, MAX_NAP) if step.waiting else NAP
             self._rest(step, nap, stop)
 

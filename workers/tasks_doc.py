@@ -48,7 +48,7 @@ WRITABLE = frozenset(Writable.model_fields)
 _KINDS = {
     "read": "a read",
     "write": "a write: also takes the arguments of every write",
-    "duty": "a duty, sent by beat and harmless to repeat",
+    "duty": "a duty: harmless to repeat, most are sent by beat",
 }
 
 

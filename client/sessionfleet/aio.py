@@ -13,8 +13,9 @@ from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, AsyncBatch
-from sessionfleet.chunk import Chunk
 from sessionfleet.cached import CachedDocuments
+from sessionfleet.chunk import Chunk
+from sessionfleet.consumer import BATCH, AsyncConsumer
 from sessionfleet.errors import ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
@@ -236,6 +237,12 @@ class AsyncFleet:
     def _follow(self, subscription: S) -> S:
         self._following.add(subscription)
         return subscription
+
+    def consume(
+        self, group: str, consumer: str | None = None, *, batch: int = BATCH, timeout: float | None = None
+    ) -> AsyncConsumer:
+        """Take events as one consumer of a group; see :meth:`Fleet.consume`."""
+        return AsyncConsumer(self.servers, self.call, self.send, group, consumer, batch=batch, timeout=timeout)
 
     async def _publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
         if self._threads is None:

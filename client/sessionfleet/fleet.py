@@ -14,6 +14,8 @@ from typing import Any, Self
 from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, AsyncFleet
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
 from sessionfleet.chunk import Chunk
+from sessionfleet.consumer import BATCH
+from sessionfleet.consumer_blocking import Consumer
 from sessionfleet.event import Event
 from sessionfleet.event_stream import EventStream
 from sessionfleet.loop_thread import LoopThread
@@ -275,6 +277,25 @@ class Fleet:
         return EventStream(
             self._run(), remote.output(session_id, after_chunk, timeout=timeout, ping=ping, marks=marks)
         )
+
+    def consume(
+        self, group: str, consumer: str | None = None, *, batch: int = BATCH, timeout: float | None = None
+    ) -> Consumer:
+        """Take events as one consumer of a group: session_handlers, file_watchers, git_monitors or
+        system_monitors (D-11).
+
+        Every event of every session goes to one consumer of each group, which says ``delivery.ack()``
+        when it is handled or ``delivery.fail(reason)``. One that got neither for 30 seconds goes to
+        whoever asks next, so a ``batch`` (1 to 100 taken at once) must be handled by then; after 3
+        deliveries it is a dead letter (``event.dead_letters``). At least once: ``event.event_id`` tells
+        a repeat. Order is kept as far as nothing comes again. A consumer that holds 100 gets no more.
+
+        A group reads what ``stream:events`` holds: about 100,000 events, 7 days. ``consumer`` is its name,
+        of its own by default. ``timeout`` ends the iteration after so many seconds without an event.
+        Lost connections are made again; the first one raises :class:`Unavailable`.
+        """
+        remote = self._here()
+        return Consumer(self._run(), remote.consume(group, consumer, batch=batch, timeout=timeout))
 
     def close(self) -> None:
         """Close all connections and the reader. Calls that still wait end in their time-out."""

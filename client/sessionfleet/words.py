@@ -32,6 +32,9 @@ OutputStream = Literal["stdout", "stderr", "input"]
 Mode = Literal["merge", "shallow", "patch", "replace", "append"]
 Severity = Literal["low", "medium", "high", "critical"]
 
+ConsumerGroup = Literal["session_handlers", "file_watchers", "git_monitors", "system_monitors"]
+CONSUMER_GROUPS: tuple[ConsumerGroup, ...] = get_args(ConsumerGroup)
+
 SESSION_TYPES: tuple[str, ...] = (
     "conversation",
     "development",

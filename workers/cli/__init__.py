@@ -20,6 +20,7 @@ COMMANDS = {
     "call": "workers.cli.call",
     "tail": "workers.cli.tail",
     "schedule": "workers.cli.schedule",
+    "events": "workers.cli.events",
     "deadletter": "workers.cli.deadletter",
     "demo": "workers.cli.demo",
     "migrate": "workers.cli.migrate",

@@ -15,6 +15,13 @@ from sessionfleet.messages.dead_letters import (
     RequeueDeadLetters,
     ShowDeadLetter,
 )
+from sessionfleet.messages.event_delivery import (
+    Consume,
+    DiscardEvents,
+    EventDeadLetters,
+    ReplayEvents,
+    RequeueEvents,
+)
 from sessionfleet.messages.events import EmitEvent, GetEvents, OwnEvent
 from sessionfleet.messages.get_many import GetMany
 from sessionfleet.messages.lifecycle import (
@@ -78,6 +85,7 @@ __all__ = [
     "BackfillSchedule",
     "CleanupStale",
     "Complete",
+    "Consume",
     "Count",
     "Crash",
     "Create",
@@ -86,12 +94,14 @@ __all__ = [
     "DeleteByUser",
     "DeleteSchedule",
     "DiscardDeadLetters",
+    "DiscardEvents",
     "DispatchDue",
     "DrainOutbox",
     "DrainQuarantine",
     "Duty",
     "EmitEvent",
     "EndRun",
+    "EventDeadLetters",
     "Expire",
     "ExplainSchedule",
     "Extend",
@@ -121,6 +131,8 @@ __all__ = [
     "ReadOutput",
     "Recover",
     "RequeueDeadLetters",
+    "ReplayEvents",
+    "RequeueEvents",
     "Resume",
     "ResumeSchedule",
     "RunReview",
