@@ -35,7 +35,7 @@ from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import Message, Write
 from sessions.change import Change, Context, Operation
 from tasks import deliveries
-from tasks.patience import until_available
+from tasks.patience import for_nobody
 from tasks.runtime import Runtime
 from tasks.unit_of_work import Work, run_command, run_operations
 
@@ -126,10 +126,10 @@ class FleetTask(Task):  # type: ignore[misc]
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Validate, execute, answer; raises a FleetError and nothing else.
 
-        But for a write that was sent with ``ignore_result``: while PostgreSQL is away its message is kept.
+        But for a write that was sent with ``ignore_result``: see :mod:`tasks.patience`.
         """
         if self.request.ignore_result and issubclass(self.declaration.message, Write):
-            return until_available(lambda: self._once(*args, **kwargs))
+            return for_nobody(lambda: self._once(*args, **kwargs))
         return self._once(*args, **kwargs)
 
     def _once(self, *args: Any, **kwargs: Any) -> Any:

@@ -31,6 +31,8 @@ class FleetError(Exception):
     http_status: ClassVar[int] = 500
     template: ClassVar[str] = "The operation failed inside the fleet."
     legacy_codes: ClassVar[tuple[str, ...]] = ()
+    dead_letter: bool = False
+    """Whether the message that ended with it is kept for an operator (D-18)."""
 
     message: str
     details: dict[str, Any]

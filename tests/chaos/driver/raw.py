@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from typing import Any
@@ -28,6 +29,12 @@ def write_to(home: str, choice: random.Random, entry: Sent) -> tuple[str, dict[s
     ]
     name, arguments = choice.choice(kinds)
     return name, {"session_id": home, "actor": entry.mark, **arguments}
+
+
+def _for_nobody(task_id: str, raw: bytes) -> tuple[str, bytes]:
+    message = json.loads(raw)
+    message["headers"]["ignore_result"] = True
+    return task_id, json.dumps(message).encode()
 
 
 class Producer(threading.Thread):
@@ -106,7 +113,7 @@ class Hands:
             entry = self._journal.open("raw copies")
             entry.name, kwargs = write_to(self._random.choice(self._homes), self._random, entry)
             entry.copies = self._random.randint(2, most)
-            entry.task_id, raw = raw_message(entry.name, **kwargs)
+            entry.task_id, raw = _for_nobody(*raw_message(entry.name, **kwargs))
             entry.key, entry.tries = entry.task_id, 1
             heap += [raw] * entry.copies
             entries.append((entry, raw))
