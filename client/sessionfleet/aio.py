@@ -25,6 +25,7 @@ from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
 from sessionfleet.session_events import SessionEvents
+from sessionfleet.session_frames import AsyncFrames, SessionFrames
 from sessionfleet.session_output import SessionOutput
 from sessionfleet.source import Source
 from sessionfleet.subscription import Subscription
@@ -234,15 +235,28 @@ class AsyncFleet:
             )
         )
 
-    def _follow(self, subscription: S) -> S:
-        self._following.add(subscription)
-        return subscription
-
     def consume(
         self, group: str, consumer: str | None = None, *, batch: int = BATCH, timeout: float | None = None
     ) -> AsyncConsumer:
         """Take events as one consumer of a group; see :meth:`Fleet.consume`."""
         return AsyncConsumer(self.servers, self.call, self.send, group, consumer, batch=batch, timeout=timeout)
+
+    def frames(
+        self,
+        session_id: str,
+        after_seq: int | None = None,
+        after_chunk: int | None = 0,
+        *,
+        timeout: float | None = None,
+        ping: float | None = 15.0,
+    ) -> AsyncFrames:
+        """A session for a terminal or a websocket; see :meth:`Fleet.frames`. ``await frames.send(...)``."""
+        source = SessionFrames(self.servers, self.call, session_id, after_seq, after_chunk, self.submit_timeout)
+        return self._follow(AsyncFrames(source, timeout=timeout, ping=ping))
+
+    def _follow(self, subscription: S) -> S:
+        self._following.add(subscription)
+        return subscription
 
     async def _publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
         if self._threads is None:

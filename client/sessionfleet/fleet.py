@@ -23,6 +23,7 @@ from sessionfleet.replies import Reply
 from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
+from sessionfleet.session_frames import Frames
 
 
 class Handle:
@@ -296,6 +297,26 @@ class Fleet:
         """
         remote = self._here()
         return Consumer(self._run(), remote.consume(group, consumer, batch=batch, timeout=timeout))
+
+    def frames(
+        self,
+        session_id: str,
+        after_seq: int | None = None,
+        after_chunk: int | None = 0,
+        *,
+        timeout: float | None = None,
+        ping: float | None = 15.0,
+    ) -> Frames:
+        """A session (uuid or external id) for a terminal or a websocket, as frames (R-09).
+
+        Frames are JSON objects with a ``type``: one ``connected``; then ``output`` with every chunk after
+        ``after_chunk`` and ``status`` with every change of state after ``after_seq`` (None: from now on), each
+        once and in order; ``ping`` after so many quiet seconds; ``error``; at last one ``terminated`` with its
+        reason, whatever happens. ``frames.send`` takes ``get_status`` and ``input``. Schemas:
+        :mod:`sessionfleet.frames`. Who comes back passes the last ``seq`` and ``chunk_no``.
+        """
+        remote = self._here()
+        return Frames(self._run(), remote.frames(session_id, after_seq, after_chunk, timeout=timeout, ping=ping))
 
     def close(self) -> None:
         """Close all connections and the reader. Calls that still wait end in their time-out."""

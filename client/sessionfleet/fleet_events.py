@@ -10,13 +10,13 @@ from redis.asyncio import Redis
 
 from sessionfleet.event import REPLAY_END, Event, event_in
 from sessionfleet.servers import Servers
-from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, Source
+from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, RedisSource
 
 BLOCK_MS = 1000
 START = "0-0"
 
 
-class FleetEvents(Source[Event]):
+class FleetEvents(RedisSource[Event]):
     """All sessions' events in commit order, from the Stream that keeps about the last 100,000.
 
     ``after`` is the ``stream_id`` of the last event seen; without it, what happens from the start

@@ -39,7 +39,7 @@ class SessionEvents(SessionSource[Event]):
         return event_in(fields.get(b"envelope", b""), entry_id)
 
     async def _page(self) -> list[Event]:
-        answer = await self._ask("session.get_events", session_id=self.session_id, after_seq=self.cursor, limit=PAGE)
+        answer = await self._asked("session.get_events", after_seq=self.cursor, limit=PAGE)
         return [Event.of(envelope) for envelope in answer["items"]]
 
     async def _hear(self, redis: Redis, data: bytes) -> Batches[Event]:

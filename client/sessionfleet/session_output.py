@@ -47,9 +47,7 @@ class SessionOutput(SessionSource[Chunk]):
             return None
 
     async def _page(self) -> list[Chunk]:
-        answer = await self._ask(
-            "session.read_output", session_id=self.session_id, after_chunk=self.cursor, limit=PAGE
-        )
+        answer = await self._asked("session.read_output", after_chunk=self.cursor, limit=PAGE)
         found = [Chunk.of(self.session_id, chunk) for chunk in answer["chunks"]]
         if found:
             found[0] = replace(found[0], missed=found[0].chunk_no - self.cursor - 1)
@@ -72,7 +70,7 @@ class SessionOutput(SessionSource[Chunk]):
     async def _finish(self, redis: Redis) -> Batches[Chunk]:
         """The last chunks; PostgreSQL says which those are."""
         try:
-            self.attached = await self._ask("session.attach", session_id=self.session_id)
+            self.attached = await self._asked("session.attach")
         except SessionNotFound:  # deleted; the Stream is kept a few minutes longer
             async for batch in self._from_stream(redis):
                 yield batch

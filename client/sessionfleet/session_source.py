@@ -15,15 +15,18 @@ from sessionfleet.errors import SessionNotFound, ValidationFailed
 from sessionfleet.event import REPLAY_END
 from sessionfleet.feed import Feed
 from sessionfleet.servers import Servers
-from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, Source, T
+from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, RedisSource, T
 
 Ask = Callable[..., Awaitable[dict[str, Any]]]
 """How it asks the fleet: ``AsyncFleet.call``."""
 
+AGAIN_SECONDS = 10.0
+"""A question of a subscription that has begun is asked anew after so long: a server may have forgotten it."""
+
 Fields = Mapping[bytes, bytes]
 
 
-class SessionSource(Source[T]):
+class SessionSource(RedisSource[T]):
     """One connection's life, the same for events and for output.
 
     First the session's channel is heard. Then ``session.attach`` tells how far the session is, and what
@@ -57,7 +60,7 @@ class SessionSource(Source[T]):
             channel = f"{self._prefix}session:{self.session_id}"
             async with Feed(redis, channel, within=self.start_seconds) as feed:
                 try:
-                    self.attached = await self._ask("session.attach", session_id=self.session_id)
+                    self.attached = await self._asked("session.attach")
                 except SessionNotFound:
                     if self._begun:
                         async for batch in self._catch_up(redis, math.inf):
@@ -98,6 +101,11 @@ class SessionSource(Source[T]):
             yield [self.mark(REPLAY_END)]
         if session["ended_at"] is not None:
             self.over = self.over or session["status"]
+
+    async def _asked(self, name: str, **arguments: Any) -> dict[str, Any]:
+        """A read of this session; :class:`CallTimeout` and :class:`Unavailable` end the connection."""
+        more = {"timeout": AGAIN_SECONDS} if self._begun else {}
+        return await self._ask(name, **more, session_id=self.session_id, **arguments)
 
     async def _next(self, redis: Redis, number: int, item: T) -> Batches[T]:
         """An item that was heard: itself, itself after what was missed, or nothing."""

@@ -28,24 +28,34 @@ MAX_PAUSE = 2.0
 
 
 class Source(ABC, Generic[T]):
-    """Items in order, each once, in batches as they come, for as long as it takes.
+    """Items in order, each once, in batches as they come, for as long as it takes."""
 
-    ``start_seconds`` bounds each attempt to connect to Redis.
-    """
+    over: str | None = None
+    """Why nothing more can come, once that is known."""
 
-    def __init__(self, cache_url: str, start_seconds: float) -> None:
-        self._cache_url = cache_url
-        self.start_seconds = start_seconds
-        self._begun = False
-        self.over: str | None = None
-        """Why nothing more can come, once that is known."""
-
-    async def batches(self) -> Batches[T]:
+    @abstractmethod
+    def batches(self) -> Batches[T]:
         """One empty batch as soon as nothing after this point can be missed, then the items.
 
         Raises a typed error when the first connection fails; later it reconnects by itself. Ends
         where nothing more can come.
         """
+
+    @abstractmethod
+    def mark(self, name: str, **payload: str) -> T:
+        """A mark with the place so far."""
+
+
+class RedisSource(Source[T]):
+    """One that lives on connections to Redis. ``start_seconds`` bounds each attempt to connect."""
+
+    def __init__(self, cache_url: str, start_seconds: float) -> None:
+        self._cache_url = cache_url
+        self.start_seconds = start_seconds
+        self._begun = False
+
+    async def batches(self) -> Batches[T]:
+        """See :meth:`Source.batches`."""
         redis = client(self._cache_url)
         pause = PAUSE
         try:
@@ -74,10 +84,6 @@ class Source(ABC, Generic[T]):
     @abstractmethod
     def _connected(self, redis: Redis) -> Batches[T]:
         """One connection's life, begun with an empty batch; raises one of LOST at its end."""
-
-    @abstractmethod
-    def mark(self, name: str, **payload: str) -> T:
-        """A mark with the place so far."""
 
 
 def _typed(error: BaseException) -> FleetError:

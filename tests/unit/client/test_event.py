@@ -71,7 +71,15 @@ def test_an_event_of_a_newer_fleet_is_read() -> None:
     assert event.event_name == "session.dreamt"
 
 
-def test_a_ping_is_no_event() -> None:
-    ping = Event.ping("s", 4)
-    assert ping.is_ping
-    assert not Event.of(ENVELOPE).is_ping
+def test_marks_are_no_events() -> None:
+    ping, replay_end, end = (
+        Event.mark("ping", "s", 4),
+        Event.mark("replay_end", "s", 4),
+        Event.mark("end", "s", 4, reason="closed"),
+    )
+    assert all(mark.is_mark and mark.seq == 4 for mark in (ping, replay_end, end))
+    assert (ping.is_ping, replay_end.is_replay_end, end.is_end) == (True, True, True)
+    assert (ping.reason, replay_end.reason, end.reason) == (None, None, "closed")
+    for word in ("session.paused", "ping", "replay_end", "end"):
+        event = Event.of(ENVELOPE | {"event_name": word})
+        assert not (event.is_mark or event.is_ping or event.is_replay_end or event.is_end or event.reason)
