@@ -6,6 +6,7 @@ everywhere, from the instant it was overdue.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +21,10 @@ STATEMENT_TIMEOUT_MS = 5000
 """All statements of a review together are shorter than the lease of its run."""
 
 _ENDS = ("completed", "terminated", "failed", "expired")
+_SINCE = ("created", "touched", *_ENDS)
+_BEGIN = text("SELECT clock_timestamp() FROM set_config('statement_timeout', :timeout, true)").bindparams(
+    timeout=str(STATEMENT_TIMEOUT_MS)
+)
 _e = table_of(ScheduleExecution).c
 _t = table_of(SessionTransition).c
 
@@ -41,27 +46,24 @@ def digest(
     that commits in the very moment of a review, with an instant before it, may be missed by ``since_last``,
     never by ``sessions``.
     """
-    db.execute(text(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}"))
-    until: datetime = db.execute(select(func.clock_timestamp())).scalar_one()
+    until: datetime = db.execute(_BEGIN).scalar_one()
     before = _last(db, schedule_id)
     since = None if before is None else datetime.fromisoformat(before["until"])
     named = [account.account_id for account in over]
     subject = these.subject(owner_id, named, until, only_these=only_these)
-    counts = db.execute(select(subject.c.status, func.count()).group_by(subject.c.status).order_by(subject.c.status))
-    by_status = {row[0]: row[1] for row in counts}
-    usage = these.usage(db, subject)
+    by_status, counted = _overview(db, subject, since, until, ahead)
     found: dict[str, Any] = {
         "owner_id": owner_id,
         "since": None if since is None else since.isoformat(),
         "until": until.isoformat(),
         "sessions": {"total": sum(by_status.values()), "by_status": by_status},
-        "since_last": _since_last(db, subject, since, until),
-        "failures": these.failures(db, subject, since, until),
-        "at_risk": these.at_risk(db, subject, until, ahead),
-        "stale": these.stale(db, subject, until),
-        "usage": usage,
+        "since_last": {**{name: counted[name] for name in _SINCE}, **_turns(db, subject, since, until)},
+        "failures": these.failures(db, subject, since, until) if counted["failed"] else [],
+        "at_risk": these.at_risk(db, subject, until, ahead, counted["at_risk"]),
+        "stale": these.stale(db, subject, until, counted["stale"]),
+        "usage": these.usage(db, subject) if by_status else {},
         "by_account": these.by_account(db, subject, over, until + ahead),
-        "accounts": len(named) if named or only_these else these.accounts(db, subject),
+        "accounts": len(named) if named or only_these else these.accounts(db, subject) if by_status else 0,
     }
     return {**found, "changed": None if before is None else _changed(before, found)}
 
@@ -75,24 +77,42 @@ def _last(db: Connection, schedule_id: str) -> dict[str, Any] | None:
     return found
 
 
-def _since_last(db: Connection, subject: CTE, since: datetime | None, until: datetime) -> dict[str, int]:
-    def within(instant: ColumnElement[Any]) -> ColumnElement[bool]:
-        return instant <= until if since is None else and_(instant > since, instant <= until)
-
+def _overview(
+    db: Connection, subject: CTE, since: datetime | None, until: datetime, ahead: timedelta
+) -> tuple[dict[str, int], Counter[str]]:
+    """Sessions by status; and how many did what since, or need attention."""
     c = subject.c
-    counted = {"created": within(c.created_at), "touched": within(c.last_activity)} | {
-        status: and_(c.status == status, within(c.expired_at if status == "expired" else c.ended_at))
-        for status in _ENDS
+    counted = {
+        "created": _within(c.created_at, since, until),
+        "touched": _within(c.last_activity, since, until),
+        "at_risk": these.is_at_risk(subject, until, ahead),
+        "stale": these.is_stale(subject, until),
+        **{
+            status: and_(
+                c.status == status, _within(c.expired_at if status == "expired" else c.ended_at, since, until)
+            )
+            for status in _ENDS
+        },
     }
-    counts = select(*(func.count().filter(condition).label(name) for name, condition in counted.items()))
+    counts = (func.count().filter(condition).label(name) for name, condition in counted.items())
+    statement = select(c.status, func.count().label("all"), *counts).group_by(c.status).order_by(c.status)
+    rows = db.execute(statement).all()
+    sums = Counter({name: sum(getattr(row, name) for row in rows) for name in counted})
+    return {row.status: row.all for row in rows}, sums
+
+
+def _turns(db: Connection, subject: CTE, since: datetime | None, until: datetime) -> dict[str, int]:
     broken = ("crashed", "interrupted")
     turns = {
         "crashed": _t.to_status == "crashed",
         "recovered": and_(_t.from_status.in_(broken), _t.to_status.in_(these.LIVE)),
     }
     turned = select(*(func.count().filter(condition).label(name) for name, condition in turns.items()))
-    turned = turned.where(_t.session_id == c.id, within(_t.at))
-    return {**db.execute(counts.select_from(subject)).one()._asdict(), **db.execute(turned).one()._asdict()}
+    return db.execute(turned.where(_t.session_id == subject.c.id, _within(_t.at, since, until))).one()._asdict()
+
+
+def _within(instant: ColumnElement[Any], since: datetime | None, until: datetime) -> ColumnElement[bool]:
+    return instant <= until if since is None else and_(instant > since, instant <= until)
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

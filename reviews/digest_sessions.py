@@ -6,7 +6,22 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, and_, any_, case, func, literal, not_, or_, select, true
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    any_,
+    case,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy.dialects import postgresql as pg
 
 from models import Session, table_of
@@ -54,19 +69,25 @@ def accounts(db: Connection, of: CTE) -> int:
     return int(db.execute(select(func.count(each.c.account.distinct()))).scalar_one())
 
 
-def at_risk(db: Connection, of: CTE, until: datetime, ahead: timedelta) -> dict[str, Any]:
+def is_at_risk(of: CTE, until: datetime, ahead: timedelta) -> ColumnElement[bool]:
+    """Open, with a deadline within ``ahead``."""
+    return and_(of.c.status.in_(OPEN), of.c.expires_at <= until + ahead)
+
+
+def is_stale(of: CTE, until: datetime) -> ColumnElement[bool]:
+    """Live and not paused, silent for more than half of its idle time."""
+    half = func.make_interval(0, 0, 0, 0, 0, 0, of.c.timeout_seconds / 2.0)
+    return and_(of.c.status.in_(BUSY), of.c.last_activity + half < until)
+
+
+def at_risk(db: Connection, of: CTE, until: datetime, ahead: timedelta, count: int) -> dict[str, Any]:
     """Open sessions near their deadline, nearest first."""
-    c = of.c
-    near = select(of, func.count().over().label("total")).where(c.status.in_(OPEN), c.expires_at <= until + ahead)
-    return _listed(db.execute(near.order_by(c.expires_at).limit(SHOWN)).all(), until)
+    return _listed(db, select(of).where(is_at_risk(of, until, ahead)).order_by(of.c.expires_at), until, count)
 
 
-def stale(db: Connection, of: CTE, until: datetime) -> dict[str, Any]:
-    """Live sessions, paused ones aside, silent for more than half of their idle time, longest silent first."""
-    c = of.c
-    half = func.make_interval(0, 0, 0, 0, 0, 0, c.timeout_seconds / 2.0)
-    silent = select(of, func.count().over().label("total")).where(c.status.in_(BUSY), c.last_activity + half < until)
-    return _listed(db.execute(silent.order_by(c.last_activity).limit(SHOWN)).all(), until)
+def stale(db: Connection, of: CTE, until: datetime, count: int) -> dict[str, Any]:
+    """Live sessions that have been silent for long, longest first."""
+    return _listed(db, select(of).where(is_stale(of, until)).order_by(of.c.last_activity), until, count)
 
 
 def failures(db: Connection, of: CTE, since: datetime | None, until: datetime) -> list[dict[str, Any]]:
@@ -119,8 +140,9 @@ def by_account(db: Connection, of: CTE, over: Sequence[Account], before: datetim
     return [{**account.shown(), **found.get(account.account_id, nothing)} for account in first]
 
 
-def _listed(rows: Sequence[Row[Any]], until: datetime) -> dict[str, Any]:
-    return {"count": rows[0].total if rows else 0, "items": [_shown(row, until) for row in rows]}
+def _listed(db: Connection, statement: Select[Any], until: datetime, count: int) -> dict[str, Any]:
+    rows = db.execute(statement.limit(SHOWN)).all() if count else []
+    return {"count": count, "items": [_shown(row, until) for row in rows]}
 
 
 def _shown(row: Row[Any], until: datetime) -> dict[str, Any]:

@@ -43,12 +43,10 @@ def end_run(work: Work, command: m.EndRun) -> dict[str, Any]:
 
 
 def _end_well(work: Work, run: runs.Run, result: dict[str, Any], accounts_processed: int | None) -> str:
-    written = len(work.written)
     try:
         with work.db.begin_nested():
             schedule_runs.end_well(work, run, result, accounts_processed)
     except FleetError as error:  # somebody has ended the session
-        del work.written[written:]
         return schedule_runs.give_up(work, run, str(error), True)
     return "success"
 

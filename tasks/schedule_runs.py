@@ -23,11 +23,10 @@ from reviews.store import accounts, admission, runs
 from reviews.store.executions import Message
 from reviews.store.runs import AttemptOver, Run
 from sessionfleet.errors import FleetError, InvalidTransition, SessionExpired, SessionNotFound
-from sessionfleet.messages.base import Write
 from sessionfleet.messages.schedule import BUILT_IN
 from sessions import content, creation, emission, lifecycle
 from tasks.runtime import Runtime
-from tasks.unit_of_work import Work, again, first_error, transaction
+from tasks.unit_of_work import Step, Work, again, transaction
 
 T = TypeVar("T")
 
@@ -102,8 +101,9 @@ def open_session(work: Work, run: Run) -> tuple[Run, list[Account]]:
     the run is over."""
     over = chosen(accounts.of_owner(work.db, run.owner_id), run.account_filter)
     run = runs.opened(work.db, run, uuid4())
-    apply(work, run, creation.create, say.opening(run, over), creates=True)
-    apply(work, run, emission.emit_event, say.event(run, "schedule.fired"))
+    fired = say.event(run, "schedule.fired")
+    steps: list[Step] = [(creation.create, say.opening(run, over)), (emission.emit_event, fired)]
+    work.apply_in_order(run.session_id, steps, creates=True)
     return run, over
 
 
@@ -122,9 +122,12 @@ def hand_over(runtime: Runtime, run: Run, over: list[Account]) -> None:
 def end_well(work: Work, run: Run, report: dict[str, Any], accounts_processed: int | None) -> None:
     """Result, last run and end of the session together; the owner's next run is sent."""
     runs.succeed(work.db, run, report, accounts_processed)
-    apply(work, run, content.update_context, say.report(run, report))
-    apply(work, run, emission.emit_event, say.event(run, "schedule.completed", result=report))
-    apply(work, run, lifecycle.complete, say.completion(run))
+    steps: list[Step] = [
+        (content.update_context, say.report(run, report)),
+        (emission.emit_event, say.event(run, "schedule.completed", result=report)),
+        (lifecycle.complete, say.completion(run)),
+    ]
+    work.apply_in_order(run.session_id, steps, creates=False)
     hand_on(work, run)
 
 
@@ -204,13 +207,6 @@ def stop_others(runtime: Runtime) -> int:
     for one in found:
         step(runtime, end, one)
     return stopped
-
-
-def apply(work: Work, run: Run, verb: Callable[..., Any], message: Write, *, creates: bool = False) -> None:
-    """A session verb on the run's session in the open transaction; its error is raised."""
-    error = first_error(work.apply([run.session_id], verb, message, creates=creates))
-    if error is not None:
-        raise error
 
 
 def step(runtime: Runtime, function: Callable[..., T], *arguments: Any) -> T:

@@ -32,6 +32,9 @@ from tasks.runtime import Runtime
 
 T = TypeVar("T")
 
+Step = tuple[Callable[[Any, Any, Context], Change], Write]
+"""A session verb with its message."""
+
 TRIES = 5
 """Runs of a transaction that lost a race or a deadlock before its error is let out."""
 
@@ -82,6 +85,27 @@ class Work:
         outcomes = unit.run(self.db, operations, self.policy)
         self.written += outcomes
         return outcomes
+
+    def apply_in_order(self, key: UUID | None, steps: Sequence[Step], *, creates: bool) -> None:
+        """Run several verbs on one session in this transaction, in as few statements as one; the first error
+        is raised. ``creates``: the first of them may create it. Answers are not stored."""
+        operations = [
+            Operation(
+                name=self.task_name,
+                message=message,
+                verb=verb,
+                task_id=self.task_id,
+                session_key=None if key is None else str(key),
+                key="",
+                creates=creates and place == 0,
+                idempotent=False,
+            )
+            for place, (verb, message) in enumerate(steps)
+        ]
+        outcomes = unit.run(self.db, operations, self.policy)
+        if (error := first_error(outcomes)) is not None:
+            raise error
+        self.written += outcomes
 
     def after_commit(self, action: Callable[[], None]) -> None:
         """Call ``action`` once the transaction has committed."""

@@ -27,7 +27,7 @@ _TAKE = text("""
         publishes = least(publishes + 1, 1000)
     WHERE execution_id IN (
         SELECT execution_id FROM schedule_executions
-        WHERE publish_at <= clock_timestamp() + make_interval(secs => :ahead)
+        WHERE publish_at <= statement_timestamp() + make_interval(secs => :ahead)
         ORDER BY publish_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     RETURNING execution_id, priority, CASE WHEN not_before > clock_timestamp() THEN not_before END AS start

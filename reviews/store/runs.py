@@ -79,10 +79,13 @@ def claim(db: Connection, owner_id: str, execution_id: str, parallelism: int) ->
     (:mod:`reviews.store.admission`); None when there is none, or ``parallelism`` runs of the owner are under
     way. The attempt is counted before anything else is done. ``owner_id`` was locked by ``admission.look``.
     """
+    chosen = admission.choose(db, owner_id, execution_id, parallelism)
+    if chosen is None:
+        return None
     statement = (
         update(_e)
         .where(
-            _e.c.execution_id == admission.choice(owner_id, execution_id, parallelism),
+            _e.c.execution_id == chosen,
             _e.c.status == "queued",
             _s.c.schedule_id == _e.c.schedule_id,
         )
@@ -147,8 +150,9 @@ def fail(db: Connection, run: Run, error: str, wait: timedelta | None) -> None:
 
 def lost(db: Connection, limit: int) -> list[str]:
     """Executions whose worker has not been heard of since their lease ended."""
-    statement = select(_e.c.execution_id).where(_e.c.lease_expires_at <= _now).order_by(_e.c.lease_expires_at)
-    return list(db.execute(statement.limit(limit)).scalars())
+    over = _e.c.lease_expires_at <= func.statement_timestamp()
+    statement = select(_e.c.execution_id).where(over).order_by(_e.c.lease_expires_at).limit(limit)
+    return list(db.execute(statement).scalars())
 
 
 def is_lost(db: Connection, run: Run) -> bool:

@@ -17,6 +17,9 @@ _t = table_of(ScheduledReview)
 _c = _t.c
 _e = table_of(ScheduleExecution).c
 
+_NOW = func.statement_timestamp()
+"""The clock of the database in a form that an index can be asked with."""
+
 _MOVE = text("""
     UPDATE scheduled_reviews SET next_run = to_be.next_run, dropped = scheduled_reviews.dropped + to_be.dropped
     FROM unnest(CAST(:ids AS text[]), CAST(:slots AS timestamptz[]), CAST(:dropped AS int[]))
@@ -50,7 +53,7 @@ def claim_due(db: Connection, limit: int) -> list[Row]:
     transaction ends; those that another dispatcher holds are passed over."""
     statement = (
         select(*_c)
-        .where(_c.next_run <= func.clock_timestamp())
+        .where(_c.next_run <= _NOW)
         .order_by(_c.next_run)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
@@ -67,7 +70,7 @@ def claim_coming(db: Connection, until: datetime, limit: int) -> list[Row]:
     )
     statement = (
         select(*_c)
-        .where(_c.next_run > func.clock_timestamp(), _c.next_run <= until, _c.enabled)
+        .where(_c.next_run > _NOW, _c.next_run <= until, _c.enabled)
         .where(or_(_c.overlap == "allow_all", not_(busy.exists())))
         .order_by(_c.next_run)
         .limit(limit)
@@ -81,7 +84,7 @@ def claim_outdated(db: Connection, tzdata_version: str, limit: int) -> list[Row]
     others hold is passed over."""
     statement = (
         select(*_c)
-        .where(_c.tzdata_version < tzdata_version, (_c.next_run > func.clock_timestamp()) | _c.next_run.is_(None))
+        .where(_c.tzdata_version < tzdata_version, (_c.next_run > _NOW) | _c.next_run.is_(None))
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
     )

@@ -41,10 +41,11 @@ def end(fleet: RunningFleet, schedule: dict[str, Any], number: int = 0, **how: A
 
 
 def under_way(fleet: RunningFleet, **policy: Any) -> dict[str, Any]:
-    """A schedule whose first run is under way."""
+    """A schedule whose first run is under way, with its session."""
     schedule = create(fleet, **{**HELD, **policy})
     slot(fleet, schedule)
-    comes(fleet, schedule, "running")
+    waiting(lambda: ledger(fleet, schedule)[0].session_id is not None)
+    assert states(fleet, schedule) == ["running"]
     return schedule
 
 

@@ -64,7 +64,7 @@ def claim(db: Connection, execution_id: str, parallelism: int = 1) -> runs.Run |
 
 
 def test_any_number_of_dispatchers_settle_each_slot_once(engine: Engine, db: Connection) -> None:
-    ids = [create(db, seconds=10, due_ago=95) for _ in range(300)]
+    ids = [create(db, seconds=60, due_ago=541) for _ in range(300)]
     db.commit()
     together = Barrier(4)
 
