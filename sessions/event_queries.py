@@ -1,17 +1,24 @@
-"""Reads of the event log of one session (rows D-02, D-13)."""
+"""Reads of the event log of one session (rows D-02, D-13, D-17)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from models import SessionEvent, table_of
+from sessionfleet import renderings
 from sessionfleet.messages.events import GetEvents
+from sessionfleet.renderings import Rendering
+from sessions import outbox_output
 from sessions.queries import find
 
 _events = table_of(SessionEvent)
 _c = _events.c
+
+AGUI_BYTES = 4 * 1024 * 1024
+"""Output a page of AG-UI events carries, about."""
 
 
 def envelope(row: Any) -> dict[str, Any]:
@@ -38,7 +45,8 @@ def events(db: Connection, command: GetEvents) -> dict[str, Any]:
     """Events after and before the given seqs: ``{items, next_cursor, last_seq}``.
 
     The cursor is ``seq``; it is never too old while the session exists. A deleted session still
-    answers for its tombstone's life what is left, so that cursors end at ``session.deleted``.
+    answers for its tombstone's life what is left, so that cursors end at ``session.deleted``. ``items``
+    are envelopes or, with ``render``, what :mod:`sessionfleet.renderings` makes of them.
     """
     session = find(db, command.session_id, deleted=True)
     statement = select(_events).where(_c.session_id == session.id, _c.seq > command.after_seq)
@@ -54,10 +62,21 @@ def events(db: Connection, command: GetEvents) -> dict[str, Any]:
         statement = statement.where(_c.created_at < command.until)
     order = _c.seq.asc() if command.order == "asc" else _c.seq.desc()
     rows = db.execute(statement.order_by(order).limit(command.limit + 1)).all()
-    items = [envelope(row) for row in rows[: command.limit]]
-    more = len(rows) > command.limit
+    shown = rows[: command.limit]
+    if command.render == "agui":
+        shown = outbox_output.affordable(shown, AGUI_BYTES)
     return {
-        "items": items,
-        "next_cursor": items[-1]["seq"] if more else None,
+        "items": _rendered(db, shown, command.render),
+        "next_cursor": shown[-1].seq if len(rows) > len(shown) else None,
         "last_seq": session.last_seq,
     }
+
+
+def _rendered(db: Connection, rows: Sequence[Row[Any]], render: Rendering | None) -> list[dict[str, Any]]:
+    if render is None:
+        return [envelope(row) for row in rows]
+    if render == "cloudevents":
+        return [renderings.cloudevent(envelope(row)) for row in rows]
+    chunks = outbox_output.chunks(db, rows)
+    found = (renderings.agui(envelope(row), chunks.get(outbox_output.key_of(row) or ("", 0))) for row in rows)
+    return [event for events in found for event in events]

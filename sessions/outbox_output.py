@@ -18,6 +18,9 @@ EVENTS = frozenset({"output.received", "error.received"})
 Key = tuple[str, int]
 """Session id and number of a chunk."""
 
+Chunk = Mapping[str, Any]
+"""session_id, chunk_no, stream, content, created_at."""
+
 _CHUNKS = text("""
     SELECT o.session_id::text, o.chunk_no, o.stream, o.content, o.created_at
     FROM unnest(CAST(:session_ids AS uuid[]), CAST(:chunk_nos AS bigint[])) AS wanted (session_id, chunk_no)
@@ -29,7 +32,7 @@ def key_of(row: Row[Any]) -> Key | None:
     """The chunk an event tells of; None for other events."""
     if row.event_name not in EVENTS or not isinstance(row.payload.get("chunk_no"), int):
         return None  # an imported event may have another payload
-    return row.session_id, row.payload["chunk_no"]
+    return str(row.session_id), row.payload["chunk_no"]
 
 
 def affordable(rows: Sequence[Row[Any]], most: int) -> Sequence[Row[Any]]:
@@ -42,11 +45,11 @@ def affordable(rows: Sequence[Row[Any]], most: int) -> Sequence[Row[Any]]:
     return rows
 
 
-def chunks(db: Connection, rows: Sequence[Row[Any]]) -> Mapping[Key, Row[Any]]:
+def chunks(db: Connection, rows: Sequence[Row[Any]]) -> Mapping[Key, Chunk]:
     """The chunks the output events among ``rows`` tell of, as far as they are still there."""
     keys = [key for row in rows if (key := key_of(row)) is not None]
     if not keys:
         return {}
     session_ids, chunk_nos = zip(*keys, strict=True)
     found = db.execute(_CHUNKS, {"session_ids": list(session_ids), "chunk_nos": list(chunk_nos)})
-    return {(row.session_id, row.chunk_no): row for row in found}
+    return {(row["session_id"], row["chunk_no"]): dict(row) for row in found.mappings()}

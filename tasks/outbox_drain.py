@@ -32,7 +32,7 @@ REFUSALS = 3
 KEEP = 1000
 """Entries of the Stream of a session whose row is gone."""
 
-NO_CHUNKS: Mapping[outbox_output.Key, Row[Any]] = {}
+NO_CHUNKS: Mapping[outbox_output.Key, outbox_output.Chunk] = {}
 
 
 class NoLongerLeader(Exception):
@@ -201,7 +201,7 @@ class Drain:
         return {"old_generation": self._cursor.generation, "generation": self._cursor.generation + 1}
 
 
-def outgoing(row: Row[Any], chunks: Mapping[outbox_output.Key, Row[Any]] = NO_CHUNKS) -> Outgoing:
+def outgoing(row: Row[Any], chunks: Mapping[outbox_output.Key, outbox_output.Chunk] = NO_CHUNKS) -> Outgoing:
     """An outbox row made ready for Redis, with its chunk among ``chunks`` if it tells of one."""
     stored, name = envelope(row), row.event_name
     wire = message(stored, stream_id=_stream_id(row), retry_count=row.retry_count, entity_ids=row.entity_ids)
@@ -220,14 +220,15 @@ def outgoing(row: Row[Any], chunks: Mapping[outbox_output.Key, Row[Any]] = NO_CH
     )
 
 
-def _output(row: Row[Any], chunks: Mapping[outbox_output.Key, Row[Any]]) -> Output | None:
+def _output(row: Row[Any], chunks: Mapping[outbox_output.Key, outbox_output.Chunk]) -> Output | None:
     if row.event_name in ENDINGS:
         return None if row.status is None else Output.end(row.last_chunk, row.status)
     key = outbox_output.key_of(row)
     chunk = None if key is None else chunks.get(key)
     if chunk is None:
         return None
-    return Output.chunk(row.session_id, chunk.chunk_no, chunk.stream, chunk.content, chunk.created_at.isoformat())
+    at = chunk["created_at"].isoformat()
+    return Output.chunk(row.session_id, chunk["chunk_no"], chunk["stream"], chunk["content"], at)
 
 
 def _stream_id(row: Row[Any]) -> str:

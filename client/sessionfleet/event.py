@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from sessionfleet.renderings import agui, cloudevent
 from sessionfleet.words import TERMINAL
 
 PING = "ping"
@@ -74,6 +75,21 @@ class Event:
     def is_last(self) -> bool:
         """Nothing but an archive or a deletion can follow in this session."""
         return self.event_name in LAST_WORDS
+
+    def cloudevent(self) -> dict[str, Any]:
+        """As a CloudEvent 1.0 in the JSON format; ValueError for a mark. See
+        :func:`sessionfleet.renderings.cloudevent`."""
+        return cloudevent(self._envelope())
+
+    def agui(self) -> list[dict[str, Any]]:
+        """As AG-UI events; ValueError for a mark. See :func:`sessionfleet.renderings.agui`; the text of output
+        is in its chunks, :func:`sessionfleet.renderings.agui_text`."""
+        return agui(self._envelope())
+
+    def _envelope(self) -> Mapping[str, Any]:
+        if self.is_mark:
+            raise ValueError(f"{self.event_name} is a mark of the subscription, no event")
+        return self.raw
 
     @classmethod
     def of(cls, envelope: Mapping[str, Any], stream_id: str | None = None) -> Self:

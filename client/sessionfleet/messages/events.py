@@ -10,6 +10,7 @@ from sessionfleet.errors import EventLimit, InvalidTransition, PayloadTooLarge, 
 from sessionfleet.jsonvalue import JsonObject
 from sessionfleet.messages.base import Errors, Message, Name, Text, Word
 from sessionfleet.messages.fields import SessionWrite
+from sessionfleet.renderings import Rendering
 from sessionfleet.words import Severity
 
 Names = Annotated[list[Name], Field(max_length=10000)]
@@ -72,9 +73,12 @@ class OwnEvent(EmitEvent):
 
 
 class GetEvents(Message, name="session.get_events"):
-    """Read a session's events by cursor; the cursor is `seq` and never too old (D-13)."""
+    """Read a session's events by cursor; the cursor is `seq` and never too old (D-13).
 
-    answer: ClassVar[str] = "{items: [envelope], next_cursor, last_seq}"
+    As CloudEvents 1.0 or AG-UI events where `render` says so (D-17); one event may be several AG-UI ones.
+    """
+
+    answer: ClassVar[str] = "{items: [envelope, or as rendered], next_cursor, last_seq}"
     errors: ClassVar[Errors] = (SessionNotFound,)
 
     session_id: Name
@@ -86,3 +90,4 @@ class GetEvents(Message, name="session.get_events"):
     until: AwareDatetime | None = None
     order: Literal["asc", "desc"] = "asc"
     limit: Annotated[int, Field(ge=1, le=1000)] = 50
+    render: Rendering | None = Field(None, description="In the words of another format.")
