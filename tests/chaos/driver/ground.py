@@ -27,6 +27,9 @@ SETTINGS = {
     "FLEET_SESSION_TIMEOUT_SECONDS": "86400",
 }
 
+CANNOT_START = 2
+"""Exit code of a process that finds a server away when it starts."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 """Seconds before a dead process is started again, doubling while it does not get ready: as the supervisor does."""
 
@@ -114,7 +117,7 @@ class Ground:
                     one.ready = is_ready(one.process)
                     one.pause = FIRST_PAUSE if one.ready else one.pause
             elif one.due == 0:
-                if one.ready and not one.killed:
+                if one.ready and not one.killed and one.process.returncode != CANNOT_START:
                     last = one.process.log_text().splitlines()[-1:]
                     one.ends.append(f"{one.process.name} ended with {one.process.returncode}: {' '.join(last)}")
                 one.due, one.pause = now + one.pause, min(one.pause * 2, LONGEST_PAUSE)
