@@ -31,9 +31,11 @@ def own() -> Iterator[RunningFleet]:
 
 
 def session(fleet: RunningFleet, *types: str) -> str:
+    """A session with these events, published."""
     session_id = str(fleet.call("session.create", status="active")["id"])
     for word in types:
         fleet.call("session.emit_event", session_id=session_id, type=word)
+    eventually(lambda: fleet.cache.xlen(f"stream:session:{session_id}") == 2 + len(types))
     return session_id
 
 
@@ -149,7 +151,9 @@ def test_groups_come_back_after_a_flush(own: RunningFleet) -> None:
             next(consumer).ack()
         own.cache.flushdb()
         eventually(lambda: groups_of(own) == set(CONSUMER_GROUPS), 20)
-        own.cache.client_kill_filter(_type="normal", skipme=True)
+        for client in own.cache.client_list():
+            if client["name"].startswith("sessionfleet-client"):
+                own.cache.client_kill_filter(_id=client["id"])
         session_id = session(own)
         delivery = next(found for found in consumer if found.event.session_id == session_id)
         assert delivery.event.seq == 1
