@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -13,10 +13,11 @@ from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, AsyncBatch
+from sessionfleet.buffer import SendBuffer, Unsent
 from sessionfleet.cached import CachedDocuments
 from sessionfleet.chunk import Chunk
 from sessionfleet.consumer import BATCH, AsyncConsumer
-from sessionfleet.errors import ValidationFailed
+from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
 from sessionfleet.publisher import CONNECTIONS, Publisher
@@ -32,6 +33,7 @@ from sessionfleet.subscription import Subscription
 
 CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
+R = TypeVar("R")
 S = TypeVar("S", bound=Subscription[Any])
 ENTRY_ID = re.compile(r"\d+-\d+")
 
@@ -77,20 +79,23 @@ class AsyncFleet:
     call.
     """
 
-    def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS) -> None:
+    def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0) -> None:
         self.servers = servers
         self.submit_timeout = submit_timeout
         self.publisher = Publisher(servers.broker_url, submit_timeout)
+        self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
         self.replies = Replies(servers.result_url)
         self._documents = CachedDocuments(servers.cache_url)
         self._threads: ThreadPoolExecutor | None = None
-        self._jobs: set[asyncio.Future[None]] = set()
+        self._jobs: set[asyncio.Future[Any]] = set()
         self._following: WeakSet[Subscription[Any]] = WeakSet()
 
     @classmethod
-    def connect(cls, url: str | None = None, *, submit_timeout: float = SUBMIT_SECONDS, **servers: Any) -> Self:
+    def connect(
+        cls, url: str | None = None, *, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0, **servers: Any
+    ) -> Self:
         """A client of the fleet at ``url``; see :meth:`Fleet.connect` for the arguments."""
-        return cls(Servers.find(url, **servers), submit_timeout)
+        return cls(Servers.find(url, **servers), submit_timeout, buffer)
 
     async def call(
         self,
@@ -258,20 +263,46 @@ class AsyncFleet:
         self._following.add(subscription)
         return subscription
 
+    def publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
+        """Send it now, from whatever thread: behind the buffer, and into it if the broker does not take it and
+        nobody waits for its answer. Raises :class:`Unavailable` by ``until``, or :class:`BufferFull`."""
+        if self.buffer is not None and ignore_result:
+            self.buffer.send(request)
+            return
+        if self.buffer is not None:
+            spare = until - self.publisher.attempt_seconds - time.monotonic()
+            if waiting := self.buffer.flush(spare):
+                raise Unavailable(
+                    service="the broker",
+                    reason=f"{len(waiting)} messages of this client wait for it",
+                    operation=request.name,
+                    task_id=request.task_id,
+                    idempotency_key=request.idempotency_key,
+                )
+        self.publisher.publish(request, until=until, ignore_result=ignore_result)
+
+    async def flush(self, timeout: float) -> list[Unsent]:
+        """Wait for the buffer; see :meth:`Fleet.flush`."""
+        buffer = self.buffer
+        return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
+
     async def _publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
+        await self._in_thread(lambda: self.publish(request, until, ignore_result))
+
+    async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="sessionfleet-publish")
-        job = asyncio.get_running_loop().run_in_executor(
-            self._threads,
-            lambda: self.publisher.publish(request, until=until, ignore_result=ignore_result),
-        )
+        job = asyncio.get_running_loop().run_in_executor(self._threads, work)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
-        await job
+        return await job
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> list[Unsent]:
         """Close all connections and threads. Calls that still wait end in their time-out, subscriptions
-        with their end mark."""
+        with their end mark. Messages in the buffer get submit_timeout to go out; answers those that did not."""
+        unsent: list[Unsent] = []
+        if (buffer := self.buffer) is not None:
+            unsent = await self._in_thread(lambda: buffer.close(self.submit_timeout))
         for subscription in list(self._following):
             await subscription.aclose()
         await self.replies.close()
@@ -282,6 +313,7 @@ class AsyncFleet:
             self._threads.shutdown()
             self._threads = None
         self.publisher.close()
+        return unsent
 
     async def __aenter__(self) -> Self:
         return self

@@ -241,6 +241,16 @@ class Unavailable(FleetError):
     template = "{service} is not available: {reason}"
 
 
+class BufferFull(FleetError):
+    """The broker takes nothing and as many messages wait for it in this client as it was allowed to keep; this one
+    was not sent. ``details.limit``, ``details.idempotency_key``. Raised by the client only."""
+
+    code = "BUFFER_FULL"
+    retryable = True
+    http_status = 503
+    template = "{limit} messages wait for the broker already; {operation} was not sent."
+
+
 class CallTimeout(FleetError):
     """The client stopped waiting. The operation may still happen: repeat the call with the
     ``details.idempotency_key`` and it has one effect, whichever of the two came first (B-13)."""

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, AsyncFleet
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
+from sessionfleet.buffer import Unsent
 from sessionfleet.chunk import Chunk
 from sessionfleet.consumer import BATCH
 from sessionfleet.consumer_blocking import Consumer
@@ -66,16 +67,17 @@ class Fleet:
     the first call.
     """
 
-    def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS) -> None:
+    def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0) -> None:
         self.servers = servers
         self.submit_timeout = submit_timeout
+        self._buffer = buffer
         self._open()
 
     def _open(self) -> None:
         self._pid = os.getpid()
         self._loop: LoopThread | None = None
         self._loop_made = threading.Lock()
-        self._remote = AsyncFleet(self.servers, self.submit_timeout)
+        self._remote = AsyncFleet(self.servers, self.submit_timeout, self._buffer)
 
     @classmethod
     def connect(
@@ -87,6 +89,7 @@ class Fleet:
         cache_url: str | None = None,
         channel_prefix: str | None = None,
         submit_timeout: float = SUBMIT_SECONDS,
+        buffer: int = 0,
     ) -> Self:
         """A client of the fleet whose Redis is at ``url``.
 
@@ -95,6 +98,11 @@ class Fleet:
         FLEET_CACHE_URL, else from FLEET_REDIS_URL; ``channel_prefix`` from FLEET_CHANNEL_PREFIX.
         Raises :class:`ValidationFailed` when a server is named nowhere. ``submit_timeout`` (seconds)
         bounds every send; an absent or frozen broker is :class:`Unavailable` by then (B-12).
+
+        ``buffer``: up to so many messages of :meth:`send` that the broker does not take are kept in
+        memory, in order, and sent when it is back; one more is :class:`BufferFull`. They die with
+        the process. What waits for an answer is never kept: it waits for those before it, and is
+        :class:`Unavailable` by submit_timeout.
         """
         return cls(
             Servers.find(
@@ -105,6 +113,7 @@ class Fleet:
                 channel_prefix=channel_prefix,
             ),
             submit_timeout,
+            buffer,
         )
 
     def call(
@@ -148,7 +157,7 @@ class Fleet:
         until = time.monotonic() + self.submit_timeout
         self._run().run(remote.ready())
         reply = remote.replies.expect(request.task_id)
-        remote.publisher.publish(request, until=until)
+        remote.publish(request, until)
         return Handle(request, reply)
 
     def send(
@@ -167,7 +176,7 @@ class Fleet:
             remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
         )
         until = time.monotonic() + self.submit_timeout
-        remote.publisher.publish(request, until=until, ignore_result=True)
+        remote.publish(request, until, ignore_result=True)
         return request.task_id
 
     def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
@@ -318,16 +327,27 @@ class Fleet:
         remote = self._here()
         return Frames(self._run(), remote.frames(session_id, after_seq, after_chunk, timeout=timeout, ping=ping))
 
-    def close(self) -> None:
-        """Close all connections and the reader. Calls that still wait end in their time-out."""
+    def flush(self, timeout: float) -> list[Unsent]:
+        """Wait until the broker has what the buffer kept, at most ``timeout`` seconds; answers what it has
+        not, the oldest first. Empty without a buffer."""
+        buffer = self._here().buffer
+        return [] if buffer is None else buffer.flush(timeout)
+
+    def close(self) -> list[Unsent]:
+        """Close all connections and the reader. Calls that still wait end in their time-out, subscriptions
+        with their end mark. Messages in the buffer get submit_timeout to go out; answers those that did
+        not, and logs how many."""
         if self._pid != os.getpid():
-            return
+            return []
         if self._loop is not None:
-            self._loop.run(self._remote.aclose())
+            unsent = self._loop.run(self._remote.aclose())
             self._loop.stop()
             self._loop = None
-        else:
-            self._remote.publisher.close()
+            return unsent
+        buffer = self._remote.buffer
+        unsent = [] if buffer is None else buffer.close(self.submit_timeout)
+        self._remote.publisher.close()
+        return unsent
 
     def _here(self) -> AsyncFleet:
         if self._pid != os.getpid():

@@ -1,0 +1,116 @@
+"""Messages that the broker did not take, kept in memory until it does; only for those who ask for it (B-12)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from sessionfleet.errors import BufferFull, Unavailable, ValidationFailed
+from sessionfleet.publisher import Publisher
+from sessionfleet.request import Request
+
+MOST = 1_000_000
+PAUSE = 0.2
+"""Seconds between two tries of the oldest message, each of which lasts as long as a send may."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A message that was given up. Whether the broker has it after all, nobody knows: send it again with its
+    key, and it has one effect."""
+
+    operation: str
+    task_id: str
+    idempotency_key: str | None
+
+
+class SendBuffer:
+    """Up to ``limit`` messages in the order in which they were sent, for any number of threads.
+
+    While some are kept, a thread tries the oldest again and again; every other message goes behind them.
+    Each keeps its task id and idempotency key, so a try that arrived although it failed has no second
+    effect. What is kept dies with the process.
+    """
+
+    def __init__(self, publisher: Publisher, limit: int, submit_timeout: float) -> None:
+        if not 1 <= limit <= MOST:
+            raise ValidationFailed.of("buffer", f"must be from 0 (off) to {MOST}")
+        self._publisher = publisher
+        self._limit = limit
+        self._seconds = submit_timeout
+        self._kept: deque[Request] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def send(self, request: Request) -> None:
+        """Send it, or keep it. Waits for the broker, up to submit_timeout, only where none is kept
+        yet. Raises :class:`BufferFull`."""
+        with self._changed:
+            if self._kept:
+                self._keep(request)
+                return
+        try:
+            self._publisher.publish(request, until=time.monotonic() + self._seconds, ignore_result=True)
+        except Unavailable as error:
+            with self._changed:
+                if not self._kept:
+                    log.warning("messages are kept until the broker takes them: %s", error)
+                self._keep(request)
+
+    def flush(self, timeout: float) -> list[Unsent]:
+        """Wait until all were sent, at most ``timeout`` seconds; what is still kept, the oldest first."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._kept, max(0.0, timeout))
+            return [Unsent(one.name, one.task_id, one.idempotency_key) for one in self._kept]
+
+    def close(self, timeout: float) -> list[Unsent]:
+        """:meth:`flush`, then give the rest up. Ends the thread; that takes up to submit_timeout more while
+        a frozen server holds its last try."""
+        left = self.flush(timeout)
+        with self._changed:
+            self._closed = True
+            self._kept.clear()
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        if left:
+            log.warning("%d messages were kept and never sent", len(left))
+        return left
+
+    def _keep(self, request: Request) -> None:
+        if self._closed or len(self._kept) >= self._limit:
+            raise BufferFull(
+                limit=self._limit,
+                operation=request.name,
+                task_id=request.task_id,
+                idempotency_key=request.idempotency_key,
+            )
+        self._kept.append(request)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._drain, name="sessionfleet-buffer", daemon=True)
+            self._thread.start()
+
+    def _drain(self) -> None:
+        while True:
+            with self._changed:
+                if not self._kept:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                oldest = self._kept[0]
+            try:
+                self._publisher.publish(oldest, until=time.monotonic() + self._seconds, ignore_result=True)
+            except Unavailable:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed, PAUSE)
+                continue
+            with self._changed:
+                if self._kept and self._kept[0] is oldest:
+                    self._kept.popleft()
