@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from tests.support import RunningFleet, eventually
 from tests.support.ageing import age
+from tests.support.asking import codes, together
 from tests.support.crowd import hold, wait_for_workers
 from tests.support.private import PrivateFleet
 from tests.support.servers import new_home
@@ -63,6 +64,7 @@ def test_a_worker_killed_before_its_commit(private_fleet: PrivateFleet) -> None:
 
 def test_a_worker_killed_after_its_commit(private_fleet: PrivateFleet) -> None:
     """AT-P4, first half [P-11 B-13]: the effect is there, the acknowledgement not; the copy repeats the answer.
+    AT-B5 [B-13]: 50 more uses of the key at once get the same one, another body none.
 
     The Redis of the answers is frozen meanwhile: a worker that has committed waits there.
     """
@@ -85,7 +87,14 @@ def test_a_worker_killed_after_its_commit(private_fleet: PrivateFleet) -> None:
         results.resume()
         second = fleet.start("sessions")
         eventually(lambda: f"[{handle.task_id}] succeeded" in second.log_text(), 30)
-        assert handle.result(30)["chunk_no"] == 1
+        redelivered = handle.result(30)
+        assert redelivered["chunk_no"] == 1
+        call = {"session_id": session_id, "content": "once\n", "idempotency_key": "key-1"}
+        answers = together(fleet, [("session.append_output", call)] * 50)
+        assert [{**answer, "replayed": True} for answer in answers] == [{**redelivered, "replayed": True}] * 50
+        [refused] = together(fleet, [("session.append_output", {**call, "content": "twice\n"})])
+        assert codes([refused]) == ["IDEMPOTENCY_CONFLICT"]
+        assert refused.details["first_task_id"] == handle.task_id
         check_single_effect(fleet, session_id, "key-1")
     finally:
         results.stop()
