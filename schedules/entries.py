@@ -30,6 +30,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("drain_outbox", "maintenance.drain_outbox", 1),
     Entry("drain_quarantine", "maintenance.drain_quarantine", 5),
     Entry("dispatch_due", "schedule.dispatch_due", 1),
+    Entry("scan_schedules", "schedule.scan", 300),
     Entry("partition_maintain", "maintenance.partition_maintain", 3600),
     Entry("purge_old", "maintenance.purge_old", 86400),
 )

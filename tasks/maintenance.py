@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from reviews.store import upkeep
 from sessionfleet import messages as m
 from sessions import dead_letters, duties, sweeps
 from sessions.change import Outcome
@@ -58,8 +59,14 @@ def purge_old(runtime: Runtime, _: m.PurgeOld) -> dict[str, int]:
     return {
         "idempotency_keys": in_batches(runtime, removing(sweeps.purge_answers)),
         "tombstones": in_batches(runtime, removing(sweeps.purge_tombstones)),
+        "schedule_slots": in_batches(runtime, removing(purge_slots(runtime.ledger_retention_days))),
         "dead_letters": prune_dead_letters(runtime),
     }
+
+
+def purge_slots(days: int) -> Callable[[Connection], int]:
+    """The purge of the tick ledger (H-13)."""
+    return lambda db: upkeep.purge(db, days, sweeps.BATCH)
 
 
 def prune_dead_letters(runtime: Runtime) -> int:

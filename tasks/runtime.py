@@ -51,6 +51,7 @@ class Runtime:
     misfire_grace: int = 300
     dispatch_due_interval: int = 1
     owner_parallelism: int = 1
+    ledger_retention_days: int = 90
     task_id: str = ""
     task_name: str = ""
     extras: dict[str, Any] = field(default_factory=dict)

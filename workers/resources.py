@@ -107,6 +107,7 @@ def build_runtime(settings: Settings, send: Send) -> Runtime:
         misfire_grace=settings.misfire_grace,
         dispatch_due_interval=settings.dispatch_due_interval,
         owner_parallelism=settings.owner_parallelism,
+        ledger_retention_days=settings.ledger_retention_days,
         extras={
             "publisher": Publisher(client, Keys(settings.channel_prefix, settings.global_channel)),
             "quarantine": QuarantineList(broker_client(settings), steps=PRIORITY_STEPS),

@@ -145,6 +145,9 @@ class Time(Group):
     dispatch_due_interval: int = duration(1, "P-10", "Beat: start due scheduled reviews.", high=_BEAT)
     drain_outbox_interval: int = duration(1, "P-10", "Beat: sweep events the relay left.", high=_BEAT)
     drain_quarantine_interval: int = duration(5, "P-10", "Beat: keep the messages workers put away.", high=_BEAT)
+    scan_schedules_interval: int = duration(
+        300, "P-10", "Beat: find and repair schedules nobody looked after.", high=_BEAT
+    )
     partition_maintain_interval: int = duration(3600, "P-10", "Beat: create and detach partitions.", high=_BEAT)
     purge_old_interval: int = duration(
         86_400, "P-10", "Beat: remove stored answers and tombstones past their life.", high=_BEAT

@@ -67,6 +67,7 @@ from sessionfleet.messages.schedule import (
 )
 from sessionfleet.messages.schedule_accounts import AssignAccounts, ListAssignments
 from sessionfleet.messages.schedule_handlers import EndRun, KeepRun
+from sessionfleet.messages.schedule_scan import ScanSchedules
 from sessionfleet.messages.schedule_views import (
     BackfillSchedule,
     ExplainSchedule,
@@ -130,12 +131,13 @@ __all__ = [
     "PurgeOld",
     "ReadOutput",
     "Recover",
-    "RequeueDeadLetters",
     "ReplayEvents",
+    "RequeueDeadLetters",
     "RequeueEvents",
     "Resume",
     "ResumeSchedule",
     "RunReview",
+    "ScanSchedules",
     "ScheduleHistory",
     "SetStatus",
     "ShowDeadLetter",

@@ -22,9 +22,10 @@ class CleanupStale(Duty, name="maintenance.cleanup_stale"):
 
 
 class PurgeOld(Duty, name="maintenance.purge_old"):
-    """Remove stored answers past idempotency_ttl, tombstones and dead letters past their 30 days."""
+    """Remove stored answers past idempotency_ttl, tombstones and dead letters past their 30 days, slots of
+    schedules past ledger_retention_days."""
 
-    answer: ClassVar[str] = "{idempotency_keys: count, tombstones: count, dead_letters: count}"
+    answer: ClassVar[str] = "{idempotency_keys: count, tombstones: count, schedule_slots: count, dead_letters: count}"
 
 
 class PartitionMaintain(Duty, name="maintenance.partition_maintain"):

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from reviews import commands, dispatch, zones
-from reviews.store import admission, executions, runs, schedules
+from reviews.store import admission, executions, runs, schedules, upkeep
 from sessionfleet.messages import CreateSchedule, TriggerSchedule
 from sessions.queries import clock
 from tests.support.servers import Servers
@@ -222,3 +222,25 @@ def test_a_newer_release_of_the_zone_rules_gives_the_next_slot_anew(db: Connecti
     assert dispatch.follow_zones(db, clock(db)) == 1
     row = schedules.lock(db, made["schedule_id"])
     assert (row["next_run"].isoformat(), row["tzdata_version"]) == (made["next_run"], zones.TZDATA_VERSION)
+
+
+def test_without_its_index_a_doubled_slot_is_found_and_runs_once(db: Connection) -> None:
+    triggered(db)
+    assert upkeep.left_behind(db)["slot_index"] is True
+    db.execute(text("DROP INDEX uq_schedule_executions_slot"))
+    for number in range(2):
+        db.execute(text(COPY), {"number": number})
+    assert upkeep.left_behind(db)["slot_index"] is False
+    assert upkeep.single_out(db) == 2
+    rows = db.execute(text("SELECT status, reason FROM schedule_executions ORDER BY status")).all()
+    assert rows == [("queued", None), ("skipped", "coalesced"), ("skipped", "coalesced")]
+    db.rollback()
+
+
+COPY = """
+    INSERT INTO schedule_executions (execution_id, schedule_id, kind, nominal_utc, status, priority, attempt,
+        queued_at, not_before, publish_at, publishes)
+    SELECT 'copy' || :number, schedule_id, kind, nominal_utc, status, priority, attempt,
+        queued_at + interval '1 second', not_before, publish_at, publishes
+    FROM schedule_executions WHERE execution_id NOT LIKE 'copy%'
+"""
