@@ -121,7 +121,7 @@ def test_by_hand(fleet: RunningFleet) -> None:
     assert answer(run_command(fleet, "deadletter", "show", str(letter["id"])))["task_name"] == name
     assert run_command(fleet, "deadletter", "requeue", str(letter["id"])).stdout == f"requeued {letter['id']}\n"
     eventually(lambda: [one for one in letters(fleet, task_name=name) if one["seen"] == 2])
-    assert run_command(fleet, "deadletter", "discard", str(letter["id"]), "1").stdout == "discarded 1\n"
+    assert run_command(fleet, "deadletter", "discard", str(letter["id"]), str(2**62)).stdout == "discarded 1\n"
     assert run_command(fleet, "deadletter", "list", "--task", name).stdout == "no message was put away\n"
     done = run_command(fleet, "deadletter", "show", str(letter["id"]))
     assert (done.returncode, json.loads(done.stderr)["code"]) == (1, "DEAD_LETTER_NOT_FOUND")
@@ -139,6 +139,10 @@ def test_an_expired_message_is_kept_a_tick_is_not(fleet: RunningFleet) -> None:
         assert [one["reason"] for one in kept] == (
             ["expired before it was started"] if name == "session.create" else []
         )
+
+
+DEADLY = ("os._exit", "segfault", "out of memory")
+"""Ways that take the process with them."""
 
 
 class Deadly:
@@ -204,11 +208,11 @@ def test_a_message_that_ends_its_worker_is_started_five_times(deadly: Callable[.
 
 def test_a_message_that_ends_children(deadly: Callable[..., Deadly]) -> None:
     """Each kind of end in a child: the worker lives, the caller gets a typed error, what died four times is kept;
-    an endless loop ends at its limit [T2, T3]."""
+    an endless loop ends at its limit [T2, T3, T4]."""
     # A limit longer than the 5 s after which a dead child is noticed at the latest.
-    test = deadly(FLEET_TASK_TIME_LIMIT="8", FLEET_VISIBILITY_TIMEOUT="60")
+    test = deadly(FLEET_TASK_TIME_LIMIT="12", FLEET_VISIBILITY_TIMEOUT="60")
     worker = test.start("--pool", "prefork", "-c", "3")
-    ids = {how: test.send(how) for how in ("exit", "os._exit", "segfault", "memory", "loop", "live")}
+    ids = {how: test.send(how) for how in ("exit", "memory", "limit", "loop", "live", *DEADLY)}
 
     def error(how: str) -> FleetError:
         with pytest.raises(FleetError) as refused:
@@ -216,17 +220,18 @@ def test_a_message_that_ends_children(deadly: Callable[..., Deadly]) -> None:
         return refused.value
 
     assert outcome(test.fleet, ids["live"], 60) == {"lived": True}
-    assert type(error("memory")) is Internal
-    assert error("memory").details["reason"] == "out of memory"
+    for how in ("memory", "limit"):
+        assert type(error(how)) is Internal
+        assert error(how).details["reason"] == "out of memory"
     assert type(error("exit")) is Internal
     assert type(error("loop")) is TimeLimit
-    for how in ("os._exit", "segfault"):
+    for how in DEADLY:
         assert type(error(how)) is DeliveryLimit
         assert test.starts(how) == error(how).details["deliveries"] == 4
-    kept = eventually(lambda: len(found := letters(test.fleet, task_name="test.end")) == 2 and found)
-    assert {one["task_id"] for one in kept} == {ids["os._exit"], ids["segfault"]}
+    kept = eventually(lambda: len(found := letters(test.fleet, task_name="test.end")) == 3 and found)
+    assert {one["task_id"] for one in kept} == {ids[how] for how in DEADLY}
     assert worker.running
-    assert test.starts("exit") == test.starts("memory") == test.starts("loop") == 1
+    assert [test.starts(how) for how in ("exit", "memory", "limit", "loop")] == [1, 1, 1, 1]
 
 
 def test_in_a_solo_worker(deadly: Callable[..., Deadly]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -39,6 +41,19 @@ def _use_memory() -> None:
     raise MemoryError("on purpose")
 
 
+def _use_all_memory() -> None:
+    """Until the process may have no more."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**26, hard))
+    try:
+        heap = [bytearray(2**20)]
+        while True:
+            heap.append(bytearray(2**20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
+
+
 def _loop() -> None:
     while True:
         time.sleep(0.01)
@@ -49,6 +64,8 @@ WAYS = {
     "os._exit": lambda: os._exit(4),
     "segfault": lambda: ctypes.string_at(0),
     "memory": _use_memory,
+    "limit": _use_all_memory,
+    "out of memory": lambda: os.kill(os.getpid(), signal.SIGKILL),  # what the kernel does then
     "loop": _loop,
     "live": lambda: None,
 }

@@ -145,11 +145,11 @@ def shapes(queue: str = "celery", task: str = "note") -> dict[str, bytes]:
     return made
 
 
-def flipped(count: int, seed: int, queue: str = "celery") -> Iterator[bytes]:
+def flipped(count: int, seed: int, queue: str = "celery", task: str = "note") -> Iterator[bytes]:
     """Good messages in which one to eight bytes were changed, the same for the same seed."""
     random_ = random.Random(seed)
     for number in range(count):
-        raw = bytearray(json.dumps(task_message(f"flip-{number}", number, queue=queue)).encode())
+        raw = bytearray(json.dumps(task_message(f"flip-{number}", number, task=task, queue=queue)).encode())
         for _ in range(random_.choice((1, 1, 1, 2, 4, 8))):
             place = random_.randrange(len(raw))
             raw[place] = random_.choice((raw[place] ^ (1 << random_.randrange(8)), random_.randrange(256)))
