@@ -27,7 +27,7 @@ def test_random_faults() -> None:
         env=process_environment(os.environ),
         capture_output=True,
         text=True,
-        timeout=MINUTES * 60 + 600,
+        timeout=MINUTES * 60 + 900,
         check=False,
     )
     print(done.stderr, done.stdout)

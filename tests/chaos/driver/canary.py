@@ -23,7 +23,10 @@ class Recovery:
 
 
 class Canary:
-    """Writes to a session of its own until it is answered, with one key per recovery."""
+    """Writes to a session of its own until it is answered, with one key per recovery.
+
+    With the highest priority: what waits in the queue meanwhile is another number of the report.
+    """
 
     def __init__(self, client: Fleet, session_id: str, journal: Journal) -> None:
         self._client = client
@@ -40,7 +43,9 @@ class Canary:
         while time.monotonic() - began < LONGEST:
             entry.tries += 1
             try:
-                answer = self._client.call(entry.name, PATIENCE, idempotency_key=entry.key, **arguments)
+                answer = self._client.call(
+                    entry.name, PATIENCE, message_priority="critical", idempotency_key=entry.key, **arguments
+                )
             except FleetError as error:
                 if not error.retryable:
                     raise

@@ -16,8 +16,8 @@ from tests.chaos.driver.journal import Journal
 from tests.support.running import RunningFleet
 from workers.celery_config import PRIORITY_STEPS, QUEUES
 
-LONGEST = 180.0
-"""Seconds until everything must be quiet: three times the visibility timeout."""
+LONGEST = 300.0
+"""Seconds until everything must be quiet: five times the visibility timeout."""
 
 _LETTERS = text(
     "SELECT id, task_id FROM message_dead_letters WHERE requeued_at IS NULL OR requeued_at < last_seen_at"
