@@ -52,19 +52,20 @@ def run(db: Connection, operations: Sequence[Operation], policy: Policy, whole: 
     :class:`sessions.store.writer.KeyTaken`: roll back, run again.
     """
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
-    records = loader.by_keys(loader.lock(db, keys))
-    now, stored = loader.clock_and_answers(db, [op.key for op in operations if op.idempotent])
+    loaded = loader.lock(db, keys, [op.key for op in operations if op.idempotent])
+    records, replayable = loader.by_keys(loaded.records), frozenset(loaded.stored)
     agents = {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
     known = loader.known_agents(db, agents) if policy.check_agents else frozenset()
-    state = _Run(now, policy, records, stored, known)
+    state = _Run(loaded.now, policy, records, loaded.stored, known)
     if whole == "operation":
         outcomes = [_one(state, operation) for operation in operations]
     else:
         outcomes = _by_wholes(state, operations, wholes(operations, records, whole))
-    if state.settled:
-        writer.write(db, _joined(state.settled), policy)
-    if state.answers:
-        writer.store_answers(db, state.answers, now, policy.idempotency_life)
+    refused = (op for op, outcome in zip(operations, outcomes, strict=True) if op.idempotent and outcome.error)
+    unknown = [op.key for op in refused if op.key not in replayable]
+    if unknown and loader.is_stored(db, unknown):
+        raise writer.KeyTaken  # they failed on what the first use of their key has left
+    writer.write(db, _joined(state.settled), state.answers, policy, loaded.now)
     return outcomes
 
 

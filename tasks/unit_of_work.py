@@ -149,7 +149,8 @@ def run_command(runtime: Runtime, command: Write, function: Callable[[Work, Any]
     def once() -> tuple[Work, Any]:
         with runtime.engine.begin() as db:
             db.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"), {"key": key})
-            now, stored = loader.clock_and_answers(db, [key])
+            loaded = loader.lock(db, (), [key])
+            now, stored = loaded.now, loaded.stored
             work = Work(db, now, runtime.policy, runtime.task_id, runtime.task_name, command.actor, runtime)
             if key in stored:
                 outcome = unit.replay(key, body_hash, stored[key])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, and_, any_, bindparam, func, literal, or_, select
+from sqlalchemy import Connection, and_, any_, bindparam, or_, select
 from sqlalchemy.dialects import postgresql as pg
 
-from models import Agent, IdempotencyKey, Session, table_of
+from models import Agent, Session, table_of
 from sessions.record import COLUMNS, Record
+from sessions.store import statements
 
 _sessions = table_of(Session)
-_keys = table_of(IdempotencyKey)
 
 SELECT = select(*(_sessions.c[name] for name in COLUMNS))
 
@@ -28,19 +28,20 @@ _by_key = SELECT.where(
         ),
     )
 )
-_locked = _by_key.order_by(_sessions.c.id).with_for_update(key_share=True)
-
-_stored = select(func.clock_timestamp().label("now"), _keys).select_from(
-    select(literal(1))
-    .subquery("one")
-    .outerjoin(
-        _keys,
-        and_(
-            _keys.c.key == any_(bindparam("keys", type_=pg.ARRAY(pg.TEXT))),
-            _keys.c.expires_at > func.clock_timestamp(),
-        ),
+_COLUMNS = statements.names_of(COLUMNS)
+_LOCK = f"""
+    WITH locked AS MATERIALIZED (
+        SELECT {_COLUMNS} FROM sessions
+        WHERE id = ANY ($1) OR (external_id = ANY ($2) AND deleted_at IS NULL)
+        ORDER BY id FOR NO KEY UPDATE
     )
-)
+    SELECT {statements.names_of(COLUMNS, "locked.")}, clock_timestamp() AS now, (
+        SELECT jsonb_agg(jsonb_build_array(key, operation, task_id, body_hash, answer)) FROM idempotency_keys
+        WHERE key = ANY ($3) AND expires_at > clock_timestamp()
+    ) AS stored
+    FROM (SELECT) AS always LEFT JOIN locked ON true
+"""  # noqa: S608 - names of columns
+_STORED = "SELECT 1 FROM idempotency_keys WHERE key = ANY ($1) AND expires_at > clock_timestamp() LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,37 @@ def split_keys(keys: Collection[str]) -> dict[str, list[Any]]:
     return {"ids": ids, "external_ids": list(keys)}
 
 
-def lock(db: Connection, keys: Collection[str]) -> list[Record]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a transaction begins with."""
+
+    records: list[Record]
+    now: datetime
+    """The database clock, read while the locks were held."""
+    stored: dict[str, Stored]
+    """Answers that were stored when the locks were asked for; see :func:`is_stored`."""
+
+
+def lock(db: Connection, keys: Collection[str], idempotency_keys: Collection[str]) -> Loaded:
     """The sessions with these ids or external ids, locked (FOR NO KEY UPDATE) in id order, which is
     what keeps two transactions over the same sessions from waiting for each other. Tombstones are
-    found by id only."""
-    if not keys:
-        return []
-    return [record_of(row) for row in db.execute(_locked, split_keys(keys))]
+    found by id only. With them the clock and the stored answers of these keys."""
+    names = split_keys(keys)
+    parameters = [_array(map(str, names["ids"])), names["external_ids"], list(idempotency_keys)]
+    rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters).all()
+    records = [record_of(row[: len(COLUMNS)]) for row in rows if row.id is not None]
+    stored = {key: Stored(*first) for key, *first in rows[0].stored or ()}
+    return Loaded(records, max(row.now for row in rows), stored)
+
+
+def is_stored(db: Connection, idempotency_keys: Collection[str]) -> bool:
+    """Whether an answer is stored by now under one of these keys. :func:`lock` sees what was committed when it
+    began to wait: the transaction it waited for may have used the same key."""
+    return statements.run(db, _STORED, ("text[]",), [list(idempotency_keys)]).first() is not None
+
+
+def _array(words: Iterable[str]) -> str:
+    return f"{{{','.join(words)}}}"
 
 
 def read(db: Connection, keys: Collection[str]) -> list[Record]:
@@ -88,18 +113,6 @@ def by_keys(records: Collection[Record]) -> dict[str, Record]:
     found = {record.external_id: record for record in sorted(records, key=lambda record: record.deleted_at is None)}
     found.update((str(record.id), record) for record in records)
     return found
-
-
-def clock_and_answers(db: Connection, keys: Collection[str]) -> tuple[datetime, dict[str, Stored]]:
-    """The database clock, and the stored answers of these idempotency keys. Called after the locks
-    are held, so it sees what the transaction it waited for has stored."""
-    stored: dict[str, Stored] = {}
-    rows = db.execute(_stored, {"keys": list(keys)}).all()
-    for row in rows:
-        if row.key is not None:
-            stored[row.key] = Stored(row.operation, row.task_id, row.body_hash, row.answer)
-    now: datetime = rows[0].now
-    return now, stored
 
 
 def known_agents(db: Connection, names: Collection[str]) -> frozenset[str]:

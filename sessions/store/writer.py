@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from uuid import UUID
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy import Connection, Table, delete, or_, select, tuple_
 
 from models import (
     AuditEvent,
@@ -22,6 +23,7 @@ from models import (
 )
 from sessions.policy import Policy
 from sessions.settle import Row, Settled
+from sessions.store import statements
 
 TRIM_EVERY = 64
 """Output beyond the buffer is removed each so many chunks; reads never show it (C-03)."""
@@ -40,19 +42,30 @@ class KeyTaken(Exception):
     """Another transaction stored an answer under the same key first: run again, it will replay."""
 
 
-def write(db: Connection, changes: Sequence[Settled], policy: Policy) -> None:
-    """All rows of ``changes``, in as few statements as there are kinds of rows.
+def write(db: Connection, changes: Sequence[Settled], answers: Sequence[Row], policy: Policy, now: datetime) -> None:
+    """All rows of ``changes`` and the stored answers in one statement, whatever their number.
 
-    The rows of ``sessions`` were locked by the loader. Raises IntegrityError for a create that lost
-    a race for its id; the caller rolls back and runs again.
+    The rows of ``sessions`` were locked by the loader. Raises :class:`KeyTaken` when a key that has not
+    expired got there first, IntegrityError for a create that lost a race for its id; the
+    caller rolls back and runs again.
     """
-    # Updates first: a deletion frees the external id that another session may be created with.
-    _update(db, [change for change in changes if change.columns and not change.insert])
-    _insert(db, _sessions, [change.columns for change in changes if change.insert])
-    _insert(db, _events, [row for change in changes for row in change.events])
-    _insert(db, _transitions, [row for change in changes for row in change.transitions])
-    _insert(db, _output, [row for change in changes for row in change.output])
-    _insert(db, _audit, [row for change in changes for row in change.audit])
+    created = [change.columns for change in changes if change.insert]
+    updates = _updates([change for change in changes if change.columns and not change.insert])
+    if created and updates:  # a deletion frees the external id that another session may be created with
+        _execute(db, updates)
+        updates = []
+    parts = [
+        *updates,
+        _inserts(_sessions, created),
+        _inserts(_events, [row for change in changes for row in change.events]),
+        _inserts(_transitions, [row for change in changes for row in change.transitions]),
+        _inserts(_output, [row for change in changes for row in change.output]),
+        _inserts(_audit, [row for change in changes for row in change.audit]),
+        _answers(answers, now, policy.idempotency_life),
+    ]
+    kept = _execute(db, [part for part in parts if part.rows])
+    if answers and kept != len(answers):
+        raise KeyTaken
     for change in changes:
         if change.removed is not None:
             _remove(db, change)
@@ -61,38 +74,58 @@ def write(db: Connection, changes: Sequence[Settled], policy: Policy) -> None:
 
 
 def store_answers(db: Connection, rows: Sequence[Row], now: datetime, life: timedelta) -> None:
-    """Keep the answers under their keys, in key order; raises :class:`KeyTaken` when a key that
-    has not expired got there first."""
-    if not rows:
-        return
-    values = [
-        {**row, "created_at": now, "expires_at": now + life} for row in sorted(rows, key=lambda row: row["key"])
-    ]
-    statement = pg_insert(_keys)
-    statement = statement.on_conflict_do_update(
-        index_elements=["key"],
-        set_={name: statement.excluded[name] for name in _keys.c.keys() if name != "key"},  # noqa: SIM118
-        where=_keys.c.expires_at <= statement.excluded.created_at,
-    )
-    kept = db.execute(statement.returning(_keys.c.key), values).all()
-    if len(kept) != len(values):
+    """Keep answers under their keys without any other change; raises :class:`KeyTaken`."""
+    if rows and _execute(db, [_answers(rows, now, life)]) != len(rows):
         raise KeyTaken
 
 
-def _insert(db: Connection, table: Table, rows: list[Row]) -> None:
-    if rows:
-        db.execute(insert(table), rows)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One kind of rows of one table: ``sql`` of columns and number of the parameter, and the rows."""
+
+    sql: Callable[[Table, tuple[str, ...], int], str]
+    table: Table
+    rows: Sequence[Row]
+
+    def text(self, parameter: int) -> str:
+        return self.sql(self.table, tuple(self.rows[0]), parameter)
 
 
-def _update(db: Connection, changes: list[Settled]) -> None:
-    """One statement per set of changed columns, many rows each."""
+def _execute(db: Connection, parts: Sequence[_Part]) -> int:
+    """The parts as one statement, the last one as its body; how many rows that one returned or wrote."""
+    if not parts:
+        return 0
+    texts = [part.text(number) for number, part in enumerate(parts, start=1)]
+    before = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(texts[:-1], start=1))
+    sql = f"WITH {before} {texts[-1]}" if before else texts[-1]
+    rows = [statements.as_json(part.rows) for part in parts]
+    return statements.run(db, sql, ["json"] * len(parts), rows).rowcount
+
+
+def _inserts(table: Table, rows: Sequence[Row]) -> _Part:
+    return _Part(statements.insert, table, rows)
+
+
+def _updates(changes: Sequence[Settled]) -> list[_Part]:
+    """One part per set of changed columns, many rows each."""
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for change in changes:
-        row = {f"new_{name}": value for name, value in change.columns.items()}
-        groups[tuple(change.columns)].append({"row_id": change.record.id, **row})
-    for names, rows in groups.items():
-        statement = update(_sessions).where(_sessions.c.id == bindparam("row_id"))
-        db.execute(statement.values({name: bindparam(f"new_{name}") for name in names}), rows)
+        groups[tuple(change.columns)].append({"id": change.record.id, **change.columns})
+    return [_Part(statements.update, _sessions, groups[names]) for names in sorted(groups)]
+
+
+def _answers(rows: Sequence[Row], now: datetime, life: timedelta) -> _Part:
+    """In key order, so that two transactions do not wait for each other."""
+    stamped = [{**row, "created_at": now, "expires_at": now + life} for row in sorted(rows, key=itemgetter("key"))]
+    return _Part(_store, _keys, stamped)
+
+
+def _store(table: Table, names: tuple[str, ...], parameter: int) -> str:
+    kept = ", ".join(f"{name} = excluded.{name}" for name in names if name != "key")
+    return (
+        f"{statements.insert(table, names, parameter)} ON CONFLICT (key) DO UPDATE SET {kept} "
+        "WHERE idempotency_keys.expires_at <= excluded.created_at RETURNING key"
+    )
 
 
 def _remove(db: Connection, change: Settled) -> None:
