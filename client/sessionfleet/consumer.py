@@ -150,8 +150,9 @@ class AsyncConsumer:
 
     async def acknowledge(self, entry_id: str) -> None:
         """See :meth:`AsyncDelivery.ack`."""
-        if self._closed.is_set():
-            raise Unavailable(service="the event server", reason="this consumer is closed")
+        if self._closed.is_set():  # its connections are gone, a worker's are not
+            await self._call("event.consume", group=self.group, consumer=self.consumer, limit=0, ack=[entry_id])
+            return
         place, id_ = consuming.place_of(entry_id)
         try:
             await self._redis.xack(self._streams[place], self.group, id_)

@@ -165,7 +165,9 @@ def test_a_consumer_ends_when_asked_to(own: RunningFleet) -> None:
         own.client.consume("others")
     with pytest.raises(ValidationFailed, match="batch"):
         own.client.consume("git_monitors", batch=101)
+    session(own)
     consumer = own.client.consume("git_monitors", "waits")
+    last = next(consumer)
     ended = threading.Event()
 
     def read() -> None:
@@ -174,11 +176,11 @@ def test_a_consumer_ends_when_asked_to(own: RunningFleet) -> None:
         ended.set()
 
     threading.Thread(target=read, daemon=True).start()
-    eventually(
-        lambda: any(one["name"] == "waits" for one in own.cache.xinfo_consumers("stream:events", "git_monitors"))
-    )
+    eventually(lambda: [one["message_id"] for one in pending(own, "git_monitors")] == [last.stream_id])
     consumer.close()
-    assert ended.wait(10)
+    assert ended.wait(20)
+    last.ack()  # it was handled in the end
+    assert last.stream_id not in {one["message_id"] for one in pending(own, "git_monitors")}
     nowhere = Fleet.connect(
         broker_url="redis://127.0.0.1:1/0", result_url="redis://127.0.0.1:1/0", cache_url="redis://127.0.0.1:1/0"
     )
