@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import redis
@@ -149,11 +148,21 @@ class BrokerBench:
         shutil.rmtree(self.logs, ignore_errors=True)
 
 
+class OtherServer(EmbeddedValkey):
+    """The server whose binary BROKER_TEST_SERVER names, set up as the embedded one; Redis 7.0 or newer."""
+
+    def _make(self, tether: signal.Signals | None) -> ManagedProcess:
+        binary = os.environ["BROKER_TEST_SERVER"]
+        command = [binary, str(self._config)]
+        env = {"PATH": os.defpath, "LC_ALL": "C"}
+        return ManagedProcess(self.name, command, env=env, cwd=self.data, log=self.log, tether=tether)
+
+
 @contextlib.contextmanager
 def valkey() -> Iterator[EmbeddedValkey]:
-    """A Valkey server of its own."""
+    """A Valkey server of its own, or another where BROKER_TEST_SERVER names one."""
     home = new_home()
-    server = EmbeddedValkey(home)
+    server = OtherServer(home) if "BROKER_TEST_SERVER" in os.environ else EmbeddedValkey(home)
     server.start()
     try:
         yield server
@@ -170,9 +179,3 @@ def bench_on(server: EmbeddedValkey) -> Iterator[BrokerBench]:
         yield bench
     finally:
         bench.close()
-
-
-def other_server() -> Path | None:
-    """The binary of another Redis to test with, from BROKER_TEST_SERVER."""
-    path = os.environ.get("BROKER_TEST_SERVER")
-    return Path(path) if path else None
