@@ -13,7 +13,7 @@ import click
 
 from sessionfleet import Fleet
 from sessionfleet.words import PRIORITIES
-from workers.cli import schedule_views
+from workers.cli import schedule_accounts, schedule_views
 from workers.cli.reach import reached
 from workers.cli.tables import duration, instant, table
 
@@ -50,8 +50,8 @@ def schedule() -> None:
     """
 
 
-for _view in schedule_views.COMMANDS:
-    schedule.add_command(_view)
+for _command in (*schedule_views.COMMANDS, *schedule_accounts.COMMANDS):
+    schedule.add_command(_command)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 limited = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Rows at most.")
@@ -217,12 +217,16 @@ def report(run: Document) -> str:
     rows = [["execution", run["execution_id"]], ["status", run["status"]]]
     rows += [[name, run[name]] for name in ("reason", "session_id", "error_message") if run[name] is not None]
     result = run["result"]
-    if result is not None:
+    if result is not None and "since_last" not in result:  # of a handler of another service
+        rows.append(["result", json.dumps(result, ensure_ascii=False)])
+    elif result is not None:
         rows += [
             ["since", "the beginning" if result["since"] is None else f"{instant(result['since'])} UTC"],
             ["sessions", f"{result['sessions']['total']}: {_counts(result['sessions']['by_status'])}"],
             ["since then", _counts(result["since_last"])],
             ["at risk", str(result["at_risk"]["count"])],
+            ["stale", str(result["stale"]["count"])],
+            ["accounts", str(result["accounts"])],
         ]
     return table(*_headless(rows))
 

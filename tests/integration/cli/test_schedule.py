@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from functools import partial
+from uuid import uuid4
 
 import pytest
 
@@ -55,6 +56,19 @@ def test_a_schedule_s_life_by_hand(run: Run, fleet: RunningFleet) -> None:
     done = run("schedule", "show", schedule_id)
     assert (done.returncode, json.loads(done.stderr)["code"]) == (1, "SCHEDULE_NOT_FOUND")
     assert text(run("schedule", "list", "--owner", "by-hand")) == "no schedules\n"
+
+
+def test_accounts_of_an_owner_by_hand(run: Run) -> None:
+    owner = f"accounts-{uuid4().hex[:8]}"
+    assert "3 added" in text(run("schedule", "assign", owner, "a=10", "b", "c=85.5"))
+    lines = text(run("schedule", "accounts", owner)).splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["c", "85.5", "critical"],
+        ["b", "unknown", "medium"],
+        ["a", "10", "low"],
+    ]
+    assert "1 removed" in text(run("schedule", "assign", owner, "--remove", "b"))
+    assert [one["account_id"] for one in answer(run("schedule", "accounts", owner, "--json"))["items"]] == ["c", "a"]
 
 
 @pytest.mark.parametrize(
