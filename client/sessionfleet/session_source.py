@@ -29,10 +29,11 @@ Fields = Mapping[bytes, bytes]
 class SessionSource(RedisSource[T]):
     """One connection's life, the same for events and for output.
 
-    First the session's channel is heard. Then ``session.attach`` tells how far the session is, and what
-    lies before is caught up with; from there on messages count. So nothing falls between. A message that
-    does not follow the last one, and a Stream that holds more than was heard, are caught up with in the
-    same way: from the Stream as far as it goes on without gap, from PostgreSQL where it does not.
+    First the session's channel is heard; after a lost connection the Stream is read on. Then
+    ``session.attach`` tells how far the session is, and what lies before is caught up with; from there on
+    messages count. So nothing falls between. A message that does not follow the last one, and a Stream
+    that holds more than was heard, are caught up with in the same way: from the Stream as far as it goes on
+    without gap, from PostgreSQL where it does not.
 
     ``after`` is the number of the last item known, None to begin with what happens from the start on.
     """
@@ -59,6 +60,11 @@ class SessionSource(RedisSource[T]):
         while True:
             channel = f"{self._prefix}session:{self.session_id}"
             async with Feed(redis, channel, within=self.start_seconds) as feed:
+                if self._begun:  # what Redis has is handed out before the fleet is asked for the rest
+                    async for batch in self._look(redis):
+                        yield batch
+                    if self.over is not None:
+                        return
                 try:
                     self.attached = await self._asked("session.attach")
                 except SessionNotFound:

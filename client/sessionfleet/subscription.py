@@ -102,6 +102,8 @@ class Subscription(Generic[T]):
 
     async def _step(self, wait: float | None) -> tuple[bool, list[T] | None]:
         """Whether the source has brought a batch within ``wait`` seconds, and the batch: None at its end."""
+        if self.closed:  # its generator may be ending this moment, and cannot be asked then
+            return True, None
         if not self._steps:
             self._steps.append(asyncio.create_task(_fetch(self._batches), name="sessionfleet-subscription"))
         [step] = self._steps
