@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,11 @@ from tests.support.private import PrivateFleet, private_fleets
 from tests.support.running import OPEN, STUBBORN, RunningFleet
 from tests.support.servers import Servers, embedded_servers, external_servers
 
-# How long an example takes says nothing on a machine that is busy with other things.
-settings.register_profile("fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says nothing on a machine that is busy with other things. A run for others to build
+# on (CI=true) draws the same examples each time; at home every run tries new ones.
+settings.register_profile(
+    "fleet", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("fleet")
 
 
