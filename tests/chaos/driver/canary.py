@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sessionfleet import Fleet
-from sessionfleet.errors import FleetError
+from sessionfleet.errors import CallTimeout, FleetError
 from tests.chaos.driver.journal import Journal
 
-PATIENCE = 1.0
+PATIENCE, MOST_PATIENCE = 1.0, 8.0
 LONGEST = 120.0
 
 
@@ -39,17 +39,19 @@ class Canary:
         began = time.monotonic()
         entry = self._journal.open("session.update_metrics")
         arguments = {"session_id": self._session_id, "metrics": {"sung": 1}, "actor": entry.mark}
-        seconds = LONGEST
+        seconds, patience = LONGEST, PATIENCE
         while time.monotonic() - began < LONGEST:
             entry.tries += 1
             try:
                 answer = self._client.call(
-                    entry.name, PATIENCE, message_priority="critical", idempotency_key=entry.key, **arguments
+                    entry.name, patience, message_priority="critical", idempotency_key=entry.key, **arguments
                 )
             except FleetError as error:
                 if not error.retryable:
                     raise
                 entry.error = str(error)
+                if isinstance(error, CallTimeout):
+                    patience = min(patience * 2, MOST_PATIENCE)
                 meanwhile()
                 time.sleep(0.02)
                 continue

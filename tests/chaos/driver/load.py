@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from sessionfleet import Fleet
-from sessionfleet.errors import FleetError
+from sessionfleet.errors import CallTimeout, FleetError
 from tests.chaos.driver.journal import Journal
 
-PATIENCE = 4.0
-"""Seconds a caller waits for an answer before it repeats the call with the same key."""
+PATIENCE, MOST_PATIENCE = 4.0, 32.0
+"""Seconds a caller waits for an answer before it repeats the call with the same key, doubling: a repeat is one
+message more."""
 
 GIVES_UP = 0.01
 """Share of callers that drop a call at its first error instead of repeating it."""
@@ -96,10 +97,11 @@ class Caller(threading.Thread):
         entry = self._journal.open(name)
         gives_up = self._random.random() < GIVES_UP
         self._keep_pace()
+        patience = PATIENCE
         while True:
             entry.tries += 1
             try:
-                answer = self._client.call(name, PATIENCE, idempotency_key=entry.key, actor=entry.mark, **arguments)
+                answer = self._client.call(name, patience, idempotency_key=entry.key, actor=entry.mark, **arguments)
             except FleetError as error:
                 if not error.retryable:
                     entry.settle("refused", str(error))
@@ -109,6 +111,8 @@ class Caller(threading.Thread):
                     entry.settle("unknown", str(error))
                     return entry.mark, None
                 entry.error = str(error)
+                if isinstance(error, CallTimeout):
+                    patience = min(patience * 2, MOST_PATIENCE)
                 time.sleep(min(0.05 * 2**entry.tries, 1.0))
                 continue
             entry.answered(answer)

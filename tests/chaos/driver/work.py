@@ -42,7 +42,9 @@ class Work:
             Caller(number, clients[number % len(clients)], self.journal, seed, calls_per_second / callers)
             for number in range(callers)
         ]
-        self.producer = Producer(fleet.settings.broker_url, self.homes, self.journal, seed, raw_per_second)
+        self.producer = Producer(
+            fleet.broker, fleet.settings.broker_url, self.homes, self.journal, seed, raw_per_second
+        )
         self.hands = Hands(fleet.broker, self.homes, self.journal, random.Random(f"{seed}/hands"))
 
     def home(self, client: Fleet) -> str:
