@@ -120,5 +120,5 @@ def event_in(text: bytes | str, stream_id: str | None = None) -> Event | None:
     """The event in a message, or None: anybody can publish on a channel, so what is no envelope is passed over."""
     try:
         return Event.of(json.loads(text), stream_id)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -221,14 +222,19 @@ def test_a_malformed_entry_is_a_dead_letter_and_the_next_is_handled(
     worker: LocalWorker, relay: Callable[..., None], fanout_fleet: RunningFleet
 ) -> None:
     """AT-D9, second part [D-18]: anybody can write to a Stream."""
+    unstorable = {"event_name": "x", "session_id": "s", "seq": 1, "event_id": str(uuid4()), "payload": {"a": "\0"}}
     odd: list[dict[Any, Any]] = [
         {"envelope": "{"},
         {"nothing": "here"},
-        {"envelope": '{"event_name": "x", "session_id": "s", "seq": 1, "event_id": "no uuid"}'},
+        {
+            "envelope": '{"event_name": "x", "session_id": "s", "seq": 1, "event_id": "no uuid", "payload": {"a": NaN}}'
+        },
         {b"\xff\x00": b"\xfe\x00"},
         {"envelope": "[]"},
         {"envelope": '"x"'},
         {"envelope": "null"},
+        {"envelope": "[" * 100_000},
+        {"envelope": '{"event_name": "x", "session_id": "s", "seq": Infinity}'},
     ]
     worker.create()
     relay()
@@ -241,9 +247,9 @@ def test_a_malformed_entry_is_a_dead_letter_and_the_next_is_handled(
         fanout_fleet.cache.xadd(f"stream:retry:{GROUP}", fields)
     session_id = worker.create()
     relay(True)
-    answer = consume(worker)
+    answer = consume(worker, limit=20)
     assert [item["event"]["session_id"] for item in answer["items"]] == ["s", session_id]
-    assert answer["dead_letters"] == 6
+    assert answer["dead_letters"] == 8
     found = letters(worker)
     assert {letter["failure_reason"] for letter in found} == {"malformed: the entry holds no event"}
     assert {"envelope": "{"} in [letter["envelope"]["fields"] for letter in found]

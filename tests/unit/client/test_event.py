@@ -59,7 +59,10 @@ def test_what_can_go_on_is_not_the_end(name: str) -> None:
         json.dumps(ENVELOPE | {"timestamp": "yesterday"}).encode(),
         json.dumps({**ENVELOPE, "session_id": "s", "seq": None}).encode(),
         b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"event_name": "x", "session_id": "s", "seq": Infinity}',
     ],
+    ids=lambda text: repr(text[:40]),
 )
 def test_what_is_no_event_is_passed_over(text: bytes) -> None:
     assert event_in(text) is None
