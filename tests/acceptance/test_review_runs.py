@@ -262,6 +262,35 @@ def test_a_run_whose_worker_was_killed_is_tried_again(broken: RunningFleet) -> N
     assert "lost" in slot["attempts"][0]["error_message"]
 
 
+def test_what_was_written_holds_after_a_restart_of_the_workers(broken: RunningFleet) -> None:
+    """AT-H10: update, pause, resume, trigger and delete act within 5 s, and so they stand afterwards."""
+    fleet = broken
+    changed, paused, deleted = (create(fleet, interval_minutes=60) for _ in range(3))
+    key = {"schedule_id": changed["schedule_id"]}
+    fleet.call("schedule.update", **key, interval_minutes=30, priority="low")
+    fleet.call("schedule.pause", schedule_id=paused["schedule_id"], note="until further notice")
+    fleet.call("schedule.delete", schedule_id=deleted["schedule_id"])
+    before = [get(fleet, one) for one in (changed, paused)]
+    for process in (*fleet.of("sessions"), *fleet.of("maintenance")):
+        fleet.restart(process)
+    assert [get(fleet, one) for one in (changed, paused)] == before
+    for schedule in (changed, paused):
+        rewind(fleet, schedule, 1)
+    dispatch(fleet)
+    assert ended(fleet, changed)["priority"] == "low"
+    assert [row.reason for row in ledger(fleet, paused)] == ["paused"]
+    assert history(fleet, deleted) == []
+    assert fleet.call("schedule.resume", schedule_id=paused["schedule_id"])["enabled"] is True
+    trigger(fleet, changed)
+    waiting(lambda: get(fleet, changed)["run_count"] == 2)
+    newest = history(fleet, changed)[0]
+    began, asked = (datetime.fromisoformat(newest[name]) for name in ("started_at", "queued_at"))
+    assert (newest["kind"], began - asked < timedelta(seconds=5)) == ("on_demand", True)
+    found = get(fleet, changed)
+    assert found["last_run"] == newest["attempts"][0]["started_at"]
+    assert found["next_run"] is not None
+
+
 def park(fleet: RunningFleet, schedule: dict[str, Any], status: str) -> None:
     """A run of an hour ago that waits for its message or for its end."""
     run(
