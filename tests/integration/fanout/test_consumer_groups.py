@@ -226,9 +226,7 @@ def test_a_malformed_entry_is_a_dead_letter_and_the_next_is_handled(
     odd: list[dict[Any, Any]] = [
         {"envelope": "{"},
         {"nothing": "here"},
-        {
-            "envelope": '{"event_name": "x", "session_id": "s", "seq": 1, "event_id": "no uuid", "payload": {"a": NaN}}'
-        },
+        {"envelope": json.dumps(unstorable)},
         {b"\xff\x00": b"\xfe\x00"},
         {"envelope": "[]"},
         {"envelope": '"x"'},
