@@ -106,7 +106,10 @@ class _Sender:
             self._task.get_loop().call_soon_threadsafe(self._wake.set)
 
     async def _run(self) -> None:
-        while (wait := self._queue.wait()) is not None or not self._queue.closing:
+        while True:
+            closing, wait = self._queue.closing, self._queue.wait()  # in this order: nothing is added after the first
+            if closing and wait is None:
+                return
             if wait == 0:
                 await self._deliver(self._queue.take())
                 continue

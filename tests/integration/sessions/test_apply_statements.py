@@ -1,0 +1,40 @@
+"""Prepared statements of the write path: kept per connection, through roll-backs, and not without end."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DataError
+
+from sessions.store import statements
+from tests.support.months import Database
+
+
+def prepared(db: Connection) -> set[str]:
+    return set(db.execute(text("SELECT name FROM pg_prepared_statements")).scalars())
+
+
+def test_a_statement_is_prepared_once_and_outlives_a_roll_back(database: Database) -> None:
+    with database.owner.connect() as db:
+        for number in (1, 2):
+            assert statements.run(db, "SELECT 6 / $1", ("int",), (number,)).scalar_one() == 6 // number
+        with pytest.raises(DataError):
+            statements.run(db, "SELECT 6 / $1", ("int",), (0,))
+        db.rollback()
+        assert statements.run(db, "SELECT 6 / $1", ("int",), (3,)).scalar_one() == 2
+        assert len(prepared(db)) == 1
+
+
+def test_a_connection_keeps_so_many_and_begins_anew(database: Database) -> None:
+    with database.owner.connect() as db:
+        for number in range(statements.MOST + 5):
+            assert statements.run(db, f"SELECT {number} + $1", ("int",), (1,)).scalar_one() == number + 1
+        assert len(prepared(db)) == len(db.info["prepared"]) == 5
+
+
+def test_values_are_values(database: Database) -> None:
+    odd = ["%s %(a)s $1 'quoted' \"double\" \\ \\u0041 \n", "ä 漢 \U0001f600", ""]
+    sql = "SELECT value FROM json_to_recordset($1) AS new(value text)"
+    with database.owner.connect() as db:
+        rows = statements.run(db, sql, ("json",), (statements.as_json([{"value": value} for value in odd]),))
+        assert rows.scalars().all() == odd
