@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "workers.cli.demo",
     "migrate": "workers.cli.migrate",
     "test": "workers.cli.test",
+    "bench": "workers.cli.bench",
     "chaos": "workers.cli.chaos",
 }
 """Name -> module, in the order of ``fleet --help``."""
