@@ -39,12 +39,12 @@ def stop_in_vain(worker: ManagedProcess) -> None:
 
 
 def test_killed_and_stopped_workers_lose_nothing(target: OfFleet) -> None:
-    """Eight kills and two stops of idle and busy workers under a steady load of raw messages [T1, T21].
+    """Seven kills and a stop of idle and busy workers under a steady load of raw messages [T1, T21].
 
     A message waits 10 s for the end of its worker to be noticed, some wait for two workers.
     """
-    outcome = run(target, [kill, kill, stop, stop_in_vain, kill, kill, kill, stop_in_vain, stop, kill], rate=40)
-    assert outcome.sent > 200
+    outcome = run(target, [kill, kill, stop_in_vain, kill, stop, kill, stop_in_vain, kill], rate=30)
+    assert outcome.sent > 100
     assert outcome.lost == []
     assert outcome.doubled == []
     assert outcome.slowest is not None
