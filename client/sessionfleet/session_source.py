@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from sessionfleet.errors import SessionNotFound, ValidationFailed
+from sessionfleet.errors import CallTimeout, SessionNotFound, ValidationFailed
 from sessionfleet.event import REPLAY_END
 from sessionfleet.feed import Feed
 from sessionfleet.servers import Servers
@@ -20,8 +20,9 @@ from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, RedisSource, T
 Ask = Callable[..., Awaitable[dict[str, Any]]]
 """How it asks the fleet: ``AsyncFleet.call``."""
 
-AGAIN_SECONDS = 10.0
-"""A question of a subscription that has begun is asked anew after so long: a server may have forgotten it."""
+AGAIN_SECONDS, LONGEST_SECONDS = 5.0, 30.0
+"""A question of a subscription that has begun is asked anew after so long, for a server may have forgotten it; each
+time it is waited for twice as long, for the fleet may be busy."""
 
 Fields = Mapping[bytes, bytes]
 
@@ -46,6 +47,7 @@ class SessionSource(RedisSource[T]):
         self._prefix = servers.channel_prefix
         self._ask = ask
         self._after = after
+        self._patience = AGAIN_SECONDS
         self.session_id = session_id
         """As the caller gave it; the uuid once the fleet has told it."""
         self.attached: dict[str, Any] = {}
@@ -110,8 +112,14 @@ class SessionSource(RedisSource[T]):
 
     async def _asked(self, name: str, **arguments: Any) -> dict[str, Any]:
         """A read of this session; :class:`CallTimeout` and :class:`Unavailable` end the connection."""
-        more = {"timeout": AGAIN_SECONDS} if self._begun else {}
-        return await self._ask(name, **more, session_id=self.session_id, **arguments)
+        timeout = self._patience if self._begun else LONGEST_SECONDS
+        try:
+            answer = await self._ask(name, timeout, session_id=self.session_id, **arguments)
+        except CallTimeout:
+            self._patience = min(2 * self._patience, LONGEST_SECONDS)
+            raise
+        self._patience = AGAIN_SECONDS
+        return answer
 
     async def _next(self, redis: Redis, number: int, item: T) -> Batches[T]:
         """An item that was heard: itself, itself after what was missed, or nothing."""
