@@ -39,22 +39,18 @@ def letters(fleet: RunningFleet, session_id: str, count: int) -> list[int]:
 
 def test_dead_letters_by_hand(run: Run, fleet: RunningFleet) -> None:
     session_id = str(uuid4())
-    assert run("dead-letters", "--session", session_id).stdout == "there are no dead letters\n"
     first, second = letters(fleet, session_id, 2)
     heads, *rows = run("dead-letters", "--session", session_id, "--group", "git_monitors").stdout.splitlines()
     assert heads.split() == ["ID", "WHEN", "GROUP", "EVENT", "SESSION", "SEQ", "DELIVERIES", "REASON"]
     assert [row.split()[0] for row in rows] == [str(second), str(first)]
     assert rows[0].split()[3:] == ["git_monitors", "fixed", session_id, "7", "3", "cannot"]
-    assert run("dead-letters", "--session", session_id, "--limit", "1").stdout.endswith("--limit shows them\n")
     found = answer(run("dead-letters", "--session", session_id, "--json"))
     assert [one["id"] for one in found["items"]] == [second, first]
-    assert run("requeue", str(first)).stdout == f"requeued {first}\n"
-    assert run("requeue", str(first)).stdout.startswith(f"skipped {first}: ")
-    assert answer(run("requeue", str(second), "--json")) == {"requeued": [second], "skipped": []}
+    both = run("requeue", str(first), str(second)).stdout
+    assert both == f"requeued {first}, {second}\n"
+    assert answer(run("requeue", str(second), "--json")) == {"requeued": [], "skipped": [second]}
     assert run("dead-letters", "--session", session_id).stdout == "there are no dead letters\n"
-    assert "(requeued)" in run("dead-letters", "--session", session_id, "--requeued").stdout
-    assert run("discard", str(first)).stdout == "discarded 1\n"
-    assert answer(run("discard", str(first), str(second), "--json")) == {"discarded": 1}
+    assert run("discard", str(first), str(second)).stdout == "discarded 2\n"
 
 
 def test_replay_by_hand(run: Run, fleet: RunningFleet) -> None:
@@ -68,7 +64,6 @@ def test_replay_by_hand(run: Run, fleet: RunningFleet) -> None:
     ]
     only = run("replay", "--session", session_id, "--type", "session.started", "--json", "--limit", "1").stdout
     assert json.loads(only)["event_name"] == "session.started"
-    for since in ("yesterday", "2026-03-29T12:00:00"):
-        refused = run("replay", "--since", since)
-        assert refused.returncode == 2
-        assert "neither an instant" in refused.stderr
+    refused = run("replay", "--since", "yesterday")
+    assert refused.returncode == 2
+    assert "neither an instant" in refused.stderr
