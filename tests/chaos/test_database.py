@@ -48,7 +48,7 @@ def test_stopped_in_the_middle_of_work(private_fleet: PrivateFleet) -> None:
         postgres_of(fleet).start()
     work.goes_on(25)
     work.finish()
-    eventually(lambda: not left_over(fleet), 60, every=0.1)
+    eventually(lambda: not left_over(fleet), 180, every=0.1)
     verdict = work.judge(fleet.engine)
     assert verdict.passed, verdict
     assert not work.failures
@@ -88,8 +88,8 @@ def test_no_connection_left(private_fleet: PrivateFleet) -> None:
                 kwargs = {"session_id": session_id, "content": content}
                 producer.send_task("session.append_output", kwargs=kwargs, queue="sessions", ignore_result=True)
         # Longer than a process holds on to a message: it is given back, and taken again.
-        eventually(lambda: "reject requeue" in fleet.of("sessions")[0].log_text(), 30)
-    eventually(lambda: chunks(fleet.engine, session_id) == told, 30, every=0.1)
+        eventually(lambda: "reject requeue" in fleet.of("sessions")[0].log_text(), 90)
+    eventually(lambda: chunks(fleet.engine, session_id) == told, 90, every=0.1)
     assert left_over(fleet).keys() == {"events not published"}, "there is no relay"
 
 

@@ -97,14 +97,14 @@ def test_a_sender_that_never_hears_that_it_was_taken(fleet: RunningFleet) -> Non
             broker_transport_options={"socket_timeout": 1},
         )
         new_task = app.send_task("session.touch", kwargs={"session_id": session_id}, queue="sessions")
-        new_task.get(timeout=20)
+        new_task.get(timeout=60)
         line.deaf = True
         with pytest.raises((OperationalError, OSError)):
             app.send_task("session.append_output", retry=False, **call)
         line.deaf = False
         line.cut()
         sent = app.send_task("session.append_output", retry=True, **call)
-        assert sent.get(timeout=20)["chunk_no"] == 1
+        assert sent.get(timeout=60)["chunk_no"] == 1
     fleet.call("session.append_output", session_id=session_id, content="last\n")
     assert fleet.call("session.read_output", session_id=session_id)["output"] == "once\nlast\n"
 
@@ -156,7 +156,7 @@ def test_a_producer_killed_between_its_commit_and_its_sending(fleet: RunningFlee
         with fleet.engine.connect() as db:
             return sorted(db.execute(statement, {"id": session_id}).scalars())
 
-    eventually(lambda: stored() == wanted, 30)
+    eventually(lambda: stored() == wanted, 90)
     for _ in range(4):
         fleet.call("session.touch", session_id=session_id)
     assert stored() == wanted

@@ -125,7 +125,7 @@ def test_killed_at_each_step(private_fleet: PrivateFleet) -> None:
     sent: list[tuple[Step, str, str]] = []
     with trapped(fleet, len(STEPS)) as workers:
         sessions = [new(fleet)["id"] for _ in STEPS]
-        eventually(lambda: fleet.broker.hlen("unacked") == 0)
+        eventually(lambda: fleet.broker.hlen("unacked") == 0, 60)
         for process in (last, *(worker.process for worker in workers)):
             process.kill(signal.SIGSTOP)
         for step, worker, session_id in zip(STEPS, workers, sessions, strict=True):
@@ -135,8 +135,8 @@ def test_killed_at_each_step(private_fleet: PrivateFleet) -> None:
             trap.hold, trap.answers = step.hold, step.answers
             push(fleet, raw)
             worker.process.kill(signal.SIGCONT)
-            assert trap.sprung.wait(30), step.name
-            eventually(lambda worker=worker: fleet.broker.hlen("unacked") == len(sent) + 1, 10)
+            assert trap.sprung.wait(60), step.name
+            eventually(lambda worker=worker: fleet.broker.hlen("unacked") == len(sent) + 1, 30)
             worker.process.kill_group(signal.SIGKILL)
             worker.process.wait(10)
             trap.cut()
@@ -145,8 +145,8 @@ def test_killed_at_each_step(private_fleet: PrivateFleet) -> None:
         last.kill(signal.SIGCONT)
         for step, task_id, session_id in sent:
             assert outcome(fleet, task_id, 60)["chunk_no"] == 1, step.name
-            eventually(lambda session_id=session_id: chunks(fleet, session_id) == ["once\n"], 60)
-        eventually(lambda: left_over(fleet).keys() == {"events not published"}, 60, every=0.1)
+            eventually(lambda session_id=session_id: chunks(fleet, session_id) == ["once\n"], 90)
+        eventually(lambda: left_over(fleet).keys() == {"events not published"}, 120, every=0.1)
     for step, task_id, session_id in sent:
         assert chunks(fleet, session_id) == ["once\n"], step.name
         assert len(events(fleet, session_id, "output.received")) == 1, step.name

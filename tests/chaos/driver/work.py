@@ -55,7 +55,7 @@ class Work:
         for thread in (*self.callers, self.producer):
             thread.start()
 
-    def goes_on(self, count: int, timeout: float = 60) -> None:
+    def goes_on(self, count: int, timeout: float = 180) -> None:
         """Until ``count`` more calls are answered."""
         wanted = self.journal.counted("answered") + count
         eventually(lambda: self.journal.counted("answered") >= wanted, timeout, every=0.05)
