@@ -63,11 +63,13 @@ def test_anything_doubtful_goes_to_a_worker(fleet: RunningFleet, left: str) -> N
     elif left == "of another release":
         fleet.cache.set(key, json.dumps({"revision": 1, "id": session["id"]}))
     else:
-        fleet.cache.delete(key)
-        if left == "corrupt":
-            fleet.cache.set(key, "{")
-        elif left == "another type":
-            fleet.cache.lpush(key, "x")
+        with fleet.cache.pipeline() as at_once:  # the relay may write there at any time
+            at_once.delete(key)
+            if left == "corrupt":
+                at_once.set(key, "{")
+            elif left == "another type":
+                at_once.lpush(key, "x")
+            at_once.execute()
     read = fleet.client.get(session["id"])
     assert (read["id"], read["context"]) == (session["id"], {})
 
