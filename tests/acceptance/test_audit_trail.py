@@ -94,7 +94,8 @@ def test_every_end_says_that_it_is_one(fleet: RunningFleet, step: Step) -> None:
 
 def test_no_write_on_sessions_is_forgotten_here() -> None:
     """I-03: an operation that is added has to say what it leaves."""
-    shown = {name for name, _, _ in STORY + ENDS} | {"session.delete_by_user", "session.apply"}  # a batch leaves what its operations leave
+    shown = {name for name, _, _ in STORY + ENDS}
+    shown |= {"session.delete_by_user", "session.apply"}  # a batch leaves what its operations leave
     assert shown == {
         name for name, message in CATALOGUE.items() if name.startswith("session.") and message.kind == "write"
     }
