@@ -19,7 +19,10 @@ def test_every_entry_fires_a_duty_of_its_queue() -> None:
 
 
 def test_every_maintenance_duty_and_the_dispatch_have_their_entry() -> None:
-    wanted = {name for name in CATALOGUE if name.startswith("maintenance.")} | {"schedule.dispatch_due", "schedule.scan"}
+    wanted = {name for name in CATALOGUE if name.startswith("maintenance.")} | {
+        "schedule.dispatch_due",
+        "schedule.scan",
+    }
     assert {entry.task for entry in ENTRIES} == wanted
 
 
