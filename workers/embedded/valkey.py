@@ -16,8 +16,9 @@ from workers.processes import ManagedProcess
 class EmbeddedValkey(EmbeddedServer):
     """Valkey 9 with 16 databases, a password, an append-only file synced every second, ``noeviction``.
 
-    A SIGKILL loses nothing that was acknowledged; a crash of the machine at most one second. ``url`` names
-    no database: settings give broker, cache, beat and results their own numbers. Needs no root, runs as us.
+    A SIGKILL loses nothing that was acknowledged, unless the disk is so slow that it held writes back (up to two
+    seconds of them); a crash of the machine about one second. ``url`` names no database: settings give broker,
+    cache, beat and results their own numbers. Needs no root, runs as us.
     """
 
     name = "valkey"
