@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,9 @@ from tests.support.months import database, empty_database, stranger  # noqa: F40
 from tests.support.private import PrivateFleet, private_fleets
 from tests.support.running import OPEN, STUBBORN, RunningFleet
 from tests.support.servers import Servers, embedded_servers, external_servers
+
+# A shell that starts us in the background has us, and so all we start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that is busy with other things. A run for others to build
 # on (CI=true) draws the same examples each time; at home every run tries new ones.
