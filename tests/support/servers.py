@@ -1,8 +1,7 @@
 """The PostgreSQL and Redis that tests run on: a private pair, or the ones the environment names.
 
 With FLEET_DATABASE_URL and FLEET_REDIS_URL set, tests make a database of their own on that PostgreSQL and
-use the Redis databases 8 to 11 of that server, a second pytest process beside it 12 to 15, after making sure
-that nobody else does.
+use the Redis databases 8 to 11 of that server, after making sure that nobody else does.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from workers.embedded import EmbeddedPostgres, EmbeddedValkey
 from workers.settings_urls import postgres_url
 
+EXTERNAL_REDIS_BASE = 8
 REDIS_DATABASES = 4
-EXTERNAL_REDIS_BASE = {"gw1": 12}.get(os.environ.get("PYTEST_XDIST_WORKER", ""), 8)
 MARKER = "sessionfleet:tests"
 
 
