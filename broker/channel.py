@@ -13,6 +13,7 @@ for each delivery: acknowledging one copy of a message never forgets another.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -34,6 +35,10 @@ FETCH_LIMIT = 64
 
 SLICE = 0.01
 """Seconds of running tasks after which the rest of a fetch waits for the next turn of the loop."""
+
+AHEAD = 0.05
+"""Seconds of work one fetch takes at most, by the pace of those before: what is slow stays in the queue, where other
+workers and higher priorities find it."""
 
 
 class SafeChannel(KeepingChannel):
@@ -57,6 +62,10 @@ class SafeChannel(KeepingChannel):
         self._fetch: Fetch | None = None
         self._bell_next = False
         self._source_needed = True
+        self._pace = AHEAD / 4
+        self._fetched_at, self._fetched_count = 0.0, 0
+        self.delivered: Callable[[], None] | None = None
+        """Called after each part of a fetch was delivered: for a consumer that collects messages."""
         super().__init__(*args, **kwargs)
 
     # -- asking ------------------------------------------------------------------------------------
@@ -121,7 +130,7 @@ class SafeChannel(KeepingChannel):
         if not self.qos.prefetch_count:
             return FETCH_LIMIT
         room: int = self.qos.can_consume_max_estimate()
-        return max(1, min(FETCH_LIMIT, room))
+        return max(1, min(FETCH_LIMIT, room, int(AHEAD / self._pace)))
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -172,6 +181,7 @@ class SafeChannel(KeepingChannel):
             self._batch.extend(self._fetch.unpack(answer))
         if not self._batch:
             raise Empty
+        self._fetched_at, self._fetched_count = monotonic(), len(self._batch)
 
     def drop_silent_connection(self) -> None:
         """Give up a connection whose answer is ``reply_within`` seconds overdue: nobody is at its other end."""
@@ -197,6 +207,11 @@ class SafeChannel(KeepingChannel):
                 self._take(self._batch.popleft())
                 if not self.in_loop or monotonic() >= until:
                     break
+            if self.delivered is not None:
+                self.delivered()
+            if not self._batch and self._fetched_count:
+                last = (monotonic() - self._fetched_at) / self._fetched_count
+                self._pace, self._fetched_count = max(1e-6, (self._pace + last) / 2), 0
         finally:
             if self._batch and self.connection is not None:
                 self.connection.wake()

@@ -23,9 +23,11 @@ from celery.worker import state
 from redis.exceptions import ResponseError
 
 from broker import limits
+from broker.collecting import Collector
 from broker.consumer import AnsweringConsumer
 from broker.liveness import Heartbeat
 from broker.quarantine import set_aside
+from broker.tidings import Tidings
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class GuardedConsumer(AnsweringConsumer):
         passes = (*named, ConnectionError, TimeoutError, ResponseError)
         semaphore = getattr(self.controller, "semaphore", None)
 
-        def on_task_received(message: Any) -> None:
+        def guarded(message: Any) -> None:
             free = semaphore.value if semaphore is not None else 0
             try:
                 handle(message)
@@ -64,7 +66,28 @@ class GuardedConsumer(AnsweringConsumer):
                     semaphore.release()  # the place in the pool that was taken for it
                 self._refuse(message, f"{type(error).__name__}: {error}")
 
+        collector = self._collector(guarded)
+        if collector is None:
+            return guarded
+
+        def on_task_received(message: Any) -> None:
+            if not collector.takes(message):
+                collector.flush()  # what came before is done before
+                guarded(message)
+
         return on_task_received
+
+    def _collector(self, one_by_one: Callable[[Any], None]) -> Collector | None:
+        """The collector for this connection's deliveries; None where nothing is collected: without the safe
+        channel, in pools whose tasks run elsewhere, for apps that name no tasks."""
+        channel, names = self.task_consumer.channel, getattr(self.app, "collected_tasks", None)
+        if not names or not isinstance(self.pool, SoloPool) or not hasattr(channel, "delivered"):
+            return None
+        conf = self.app.conf
+        limits_ = (conf.task_soft_time_limit, conf.task_time_limit)
+        collector = Collector(names, self.app.run_collected, one_by_one, Tidings(self), limits_)
+        channel.delivered = collector.flush
+        return collector
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A body nobody can read, or of a type that is not accepted."""

@@ -12,6 +12,8 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -49,6 +51,16 @@ def apply_limited(
         if timeout_callback is None:
             raise
         return timeout_callback(False, timeout)
+
+
+@contextmanager
+def limited(soft: float | None, hard: float | None) -> Iterator[None]:
+    """The block within these limits in seconds: SoftTimeLimitExceeded, then :class:`TimeIsUp` inside it."""
+    if not (soft or hard) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _Clock(soft, hard):
+        yield
 
 
 class _Clock:

@@ -179,22 +179,22 @@ def execute(declaration: Declaration, runtime: Runtime, message: Message) -> Any
 
 
 def _operate(declaration: Declaration, runtime: Runtime, message: Write) -> Any:
-    [outcome] = run_operations(runtime, [operation_of(declaration, runtime, message)])
+    [outcome] = run_operations(runtime, [operation_of(declaration, runtime.task_id, message)])
     if outcome.error is not None:
         raise outcome.error
     return outcome.answer
 
 
-def operation_of(declaration: Declaration, runtime: Runtime, message: Write) -> Operation:
-    """The operation of a validated message."""
+def operation_of(declaration: Declaration, task_id: str, message: Write) -> Operation:
+    """The operation of a validated message that came with this task."""
     session_key, external_id = _session_key(message), getattr(message, "external_id", None)
     return Operation(
         name=message.wire_name,
         message=message,
         verb=declaration.function,
-        task_id=runtime.task_id,
+        task_id=task_id,
         session_key=session_key,
-        key=message.idempotency_key or runtime.task_id,
+        key=message.idempotency_key or task_id,
         second_key=None if external_id == session_key else external_id,
         creates=declaration.creates,
         refuses_overdue=declaration.refuses_overdue,
@@ -224,7 +224,7 @@ def _step(runtime: Runtime, batch: Apply, key: str, message: Write) -> Operation
     given = {name: value for name, value in given.items() if getattr(message, name) is None}
     if message.idempotency_key is None:
         given["idempotency_key"] = key
-    return operation_of(DECLARED[message.wire_name], runtime, message.model_copy(update=given))
+    return operation_of(DECLARED[message.wire_name], runtime.task_id, message.model_copy(update=given))
 
 
 def _session_key(message: Write) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 
 from fanout.cache import DocumentCache
 from fanout.hints import Hints
+from sessionfleet.errors import FleetError
 from sessionfleet.words import Priority
 from sessions.policy import Policy
 
@@ -29,6 +31,24 @@ class Send(Protocol):
     ) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a caller gets: an answer, or a typed error."""
+
+    task_id: str
+    given: Any = None
+    error: FleetError | None = None
+    reply_to: str | None = None
+    """The channel the caller listens on; None: it reads the Celery result."""
+    ignored: bool = False
+
+
+class Answering(Protocol):
+    """Delivers answers of tasks that ran together. Never raises: they are stored with their keys."""
+
+    def __call__(self, answers: Sequence[Answer], /) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     """Resources of one process, and the task they are bound to while it runs.
@@ -36,7 +56,8 @@ class Runtime:
     ``engine`` works in the application role, ``owner_engine`` keeps the login's own rights (DDL of
     partition upkeep). ``send`` publishes a task message: wire name, arguments, priority; with ``start`` it is
     not run before that instant, with ``queue`` it goes to a queue of another service. It is for
-    follow-up work after a commit, and a message it loses must be found again by a sweep.
+    follow-up work after a commit, and a message it loses must be found again by a sweep. ``answer`` delivers answers
+    of operations that Celery did not run (:mod:`tasks.together`).
     """
 
     engine: Engine
@@ -45,6 +66,7 @@ class Runtime:
     hints: Hints
     policy: Policy
     send: Send
+    answer: Answering
     database_schema: str = "public"
     partitions_ahead: int = 3
     audit_retention_months: int = 6

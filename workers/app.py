@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from sessionfleet.request import STEPS
 from sessionfleet.words import Priority
 from tasks.base import register
 from tasks.runtime import Runtime
+from tasks.together import Call, collected_names, run_together
 from workers.celery_config import celery_config
 from workers.resources import build_policy, build_runtime
 from workers.settings import Settings
@@ -29,6 +30,7 @@ class FleetApp(Celery):  # type: ignore[misc]
     settings: Settings
     unknown_task_error: Callable[[str], Exception]
     unreadable_message_error: Callable[[str], Exception]
+    collected_tasks: frozenset[str]
     _runtime: tuple[int, Runtime] | None = None
 
     @property
@@ -37,8 +39,12 @@ class FleetApp(Celery):  # type: ignore[misc]
         connection shared by two processes mixes their answers up."""
         pid = os.getpid()
         if self._runtime is None or self._runtime[0] != pid:
-            self._runtime = (pid, build_runtime(self.settings, self.publish))
+            self._runtime = (pid, build_runtime(self.settings, self.publish, self.backend.answer))
         return self._runtime[1]
+
+    def run_collected(self, calls: Sequence[Call]) -> dict[str, bool]:
+        """Execute waiting operations together (:mod:`broker.collecting`)."""
+        return run_together(self.runtime, calls)
 
     def publish(
         self,
@@ -75,4 +81,5 @@ def create_app(settings: Settings) -> FleetApp:
     app.unknown_task_error = lambda name: UnknownOperation(operation=name)
     app.unreadable_message_error = lambda reason: ValidationFailed.of("message", reason)
     register(app)
+    app.collected_tasks = collected_names()
     return app

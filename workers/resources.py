@@ -19,7 +19,7 @@ from history.roles import assume_app_role
 from sessions.document import SHOWN
 from sessions.policy import Policy
 from sessions.shapes import Schemas, compile_schemas
-from tasks.runtime import Runtime, Send
+from tasks.runtime import Answering, Runtime, Send
 from workers.celery_config import PRIORITY_STEPS
 from workers.settings import Settings, SettingsError
 
@@ -85,7 +85,7 @@ def read_schemas(path: str) -> Schemas:
         ) from None
 
 
-def build_runtime(settings: Settings, send: Send) -> Runtime:
+def build_runtime(settings: Settings, send: Send, answer: Answering) -> Runtime:
     """Everything the tasks of one process work with; connects at first use."""
     client = connect(
         settings.cache_url,
@@ -101,6 +101,7 @@ def build_runtime(settings: Settings, send: Send) -> Runtime:
         hints=Hints(client),
         policy=build_policy(settings),
         send=send,
+        answer=answer,
         database_schema=settings.database_schema,
         partitions_ahead=settings.partitions_ahead,
         audit_retention_months=settings.audit_retention_months,

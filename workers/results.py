@@ -6,6 +6,10 @@ broker, restores the message and runs it again without end, and nothing behind i
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -14,7 +18,15 @@ from celery.exceptions import BackendStoreError
 from redis.exceptions import RedisError
 
 from fanout.breaker import Breaker
-from sessionfleet.errors import DeliveryLimit, TimeLimit
+from sessionfleet.errors import DeliveryLimit, FleetError, TimeLimit
+from sessionfleet.names import ANSWER, ANSWER_SECONDS, REPLIES
+from sessionfleet.request import READY
+from tasks.runtime import Answer
+
+_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
+
+TRIES = 2
+"""The first may find a connection that a restarted server has closed."""
 
 
 class AnswerBackend(RedisBackend):  # type: ignore[misc]
@@ -34,7 +46,15 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         return super().mark_as_failure(task_id, typed(exc, kwargs.get("request")), *args, **kwargs)
 
     def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        """As the base, but never raises because Redis is away."""
+        """As the base, but never raises because Redis is away. A caller that listens on a channel of its own
+        is answered there."""
+        channel = getattr(kwargs.get("request"), "reply_to", None) or ""
+        if channel.startswith(REPLIES):
+            encoded = self.encode_result(result, state)
+            if state in READY:
+                body = _body(task_id, state, encoded)
+                self._send([(task_id, body)], {channel: [body]}, [])
+            return encoded
         if not self._breaker.allows():
             return self.encode_result(result, state)
         try:
@@ -44,6 +64,62 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
             return self.encode_result(result, state)
         self._breaker.succeeded()
         return stored
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """Answers of many tasks in one pipeline (:class:`tasks.runtime.Answering`): to callers with a channel
+        one message each, to others as the Celery result of their task."""
+        replies: dict[str, list[str]] = defaultdict(list)
+        kept, results = [], []
+        for one in answers:
+            body = _body(one.task_id, *_state_of(one))
+            if one.reply_to is not None and one.reply_to.startswith(REPLIES):
+                replies[one.reply_to].append(body)
+                kept.append((one.task_id, body))
+            else:
+                results.append((self.get_key_for_task(one.task_id), body))
+        self._send(kept, replies, results)
+
+    def _send(
+        self, kept: Sequence[tuple[str, str]], replies: dict[str, list[str]], results: Sequence[tuple[Any, str]]
+    ) -> None:
+        for attempt in range(1, TRIES + 1):
+            if not self._breaker.allows():
+                return
+            try:
+                with self.client.pipeline(transaction=False) as pipe:
+                    for task_id, body in kept:
+                        pipe.set(ANSWER + task_id, body, ex=ANSWER_SECONDS)
+                    for channel, bodies in replies.items():
+                        pipe.publish(channel, f"[{','.join(bodies)}]")
+                    for key, body in results:
+                        pipe.set(key, body, ex=self.expires)
+                        pipe.publish(key, body)
+                    pipe.execute()
+            except (RedisError, OSError) as error:
+                if attempt == TRIES:
+                    self._breaker.failed(error)
+            else:
+                self._breaker.succeeded()
+                return
+
+
+def _state_of(answer: Answer) -> tuple[str, Any]:
+    """State and result as Celery stores them."""
+    if answer.error is None:
+        return "SUCCESS", answer.given
+    return "FAILURE", {
+        "exc_type": type(answer.error).__name__,
+        "exc_message": [answer.error.shape()],
+        "exc_module": FleetError.__module__,
+    }
+
+
+def _body(task_id: str, state: str, result: Any) -> str:
+    """A result in Celery's shape."""
+    return (
+        f'{{"status":"{state}","result":{_encode(result)},"traceback":null,"children":[],'
+        f'"date_done":"{datetime.now(UTC).isoformat()}","task_id":{_encode(task_id)}}}'
+    )
 
 
 def typed(error: Any, request: Any) -> Any:

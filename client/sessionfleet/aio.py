@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -33,6 +33,10 @@ from sessionfleet.subscription import Subscription
 
 CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
+AT_ONCE = 500
+"""Messages sent in one round trip, at most."""
+
+Arguments = Mapping[str, Any]
 R = TypeVar("R")
 S = TypeVar("S", bound=Subscription[Any])
 ENTRY_ID = re.compile(r"\d+-\d+")
@@ -82,9 +86,9 @@ class AsyncFleet:
     def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0) -> None:
         self.servers = servers
         self.submit_timeout = submit_timeout
-        self.publisher = Publisher(servers.broker_url, submit_timeout)
-        self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
         self.replies = Replies(servers.result_url)
+        self.publisher = Publisher(servers.broker_url, submit_timeout, self.replies.channel)
+        self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
         self._documents = CachedDocuments(servers.cache_url)
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[Any]] = set()
@@ -128,8 +132,17 @@ class AsyncFleet:
         until = time.monotonic() + self.submit_timeout
         await self.ready()
         reply = self.replies.expect(request.task_id)
-        await self._publish(request, until)
+        await self._publish(request, until=until)
         return AsyncHandle(request, reply)
+
+    async def submit_many(self, calls: Iterable[tuple[str, Arguments]]) -> list[AsyncHandle]:
+        """Send many operations in one round trip; see :meth:`Fleet.submit_many`."""
+        requests = [prepare(self.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
+        until = time.monotonic() + self.submit_timeout
+        await self.ready()
+        handles = [AsyncHandle(request, self.replies.expect(request.task_id)) for request in requests]
+        await self._publish(*requests, until=until)
+        return handles
 
     async def send(
         self,
@@ -144,7 +157,7 @@ class AsyncFleet:
         request = prepare(
             self.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
         )
-        await self._publish(request, time.monotonic() + self.submit_timeout, ignore_result=True)
+        await self._publish(request, until=time.monotonic() + self.submit_timeout, ignore_result=True)
         return request.task_id
 
     async def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
@@ -187,7 +200,8 @@ class AsyncFleet:
     async def ready(self) -> None:
         """Hear answers from now on; :class:`Unavailable` when that takes more than the part of
         submit_timeout that sending can spare. The first call does it."""
-        await self.replies.start(self.submit_timeout - self.publisher.attempt_seconds)
+        if not self.replies.listening:
+            await self.replies.start(self.submit_timeout - self.publisher.attempt_seconds)
 
     def subscribe(
         self,
@@ -263,31 +277,33 @@ class AsyncFleet:
         self._following.add(subscription)
         return subscription
 
-    def publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
-        """Send it now, from whatever thread: behind the buffer, and into it if the broker does not take it and
-        nobody waits for its answer. Raises :class:`Unavailable` by ``until``, or :class:`BufferFull`."""
+    def publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
+        """Send them now, from whatever thread: behind the buffer, and into it if the broker does not take them and
+        nobody waits for their answers. Raises :class:`Unavailable` by ``until``, or :class:`BufferFull`."""
         if self.buffer is not None and ignore_result:
-            self.buffer.send(request)
+            for request in requests:
+                self.buffer.send(request)
             return
-        if self.buffer is not None:
+        if self.buffer is not None and requests:
             spare = until - self.publisher.attempt_seconds - time.monotonic()
             if waiting := self.buffer.flush(spare):
                 raise Unavailable(
                     service="the broker",
                     reason=f"{len(waiting)} messages of this client wait for it",
-                    operation=request.name,
-                    task_id=request.task_id,
-                    idempotency_key=request.idempotency_key,
+                    operation=requests[0].name,
+                    task_id=requests[0].task_id,
+                    idempotency_key=requests[0].idempotency_key,
                 )
-        self.publisher.publish(request, until=until, ignore_result=ignore_result)
+        for start in range(0, len(requests), AT_ONCE):
+            self.publisher.publish(*requests[start : start + AT_ONCE], until=until, ignore_result=ignore_result)
 
     async def flush(self, timeout: float) -> list[Unsent]:
         """Wait for the buffer; see :meth:`Fleet.flush`."""
         buffer = self.buffer
         return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
 
-    async def _publish(self, request: Request, until: float, ignore_result: bool = False) -> None:
-        await self._in_thread(lambda: self.publish(request, until, ignore_result))
+    async def _publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
+        await self._in_thread(lambda: self.publish(*requests, until=until, ignore_result=ignore_result))
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._threads is None:

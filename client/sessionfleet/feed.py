@@ -57,28 +57,22 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
 class Feed:
     """``async with Feed(redis, channel) as feed`` is subscribed when the block begins.
 
-    ``pattern=True`` subscribes to a pattern; ``within``: seconds that may take. Raises one of
+    ``within``: seconds that may take. Raises one of
     :data:`LOST` on entering and from :meth:`get`; nothing is retried here.
     """
 
-    def __init__(
-        self, redis: Redis, channel: str, *, pattern: bool = False, within: float = CONNECT_SECONDS + ANSWER_SECONDS
-    ) -> None:
+    def __init__(self, redis: Redis, channel: str, *, within: float = CONNECT_SECONDS + ANSWER_SECONDS) -> None:
         self._redis = redis
         self._within = within
         self._channel = channel
-        self._pattern = pattern
         self._pubsub: PubSub = redis.pubsub()
         self._asked = False
 
     async def __aenter__(self) -> Self:
         try:
             async with asyncio.timeout(self._within):
-                if self._pattern:
-                    await self._pubsub.psubscribe(self._channel)
-                else:
-                    await self._pubsub.subscribe(self._channel)
-                while (await self._read(ANSWER_SECONDS) or {}).get("type") not in ("subscribe", "psubscribe"):
+                await self._pubsub.subscribe(self._channel)
+                while (await self._read(ANSWER_SECONDS) or {}).get("type") != "subscribe":
                     pass
         except BaseException:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
@@ -98,7 +92,7 @@ class Feed:
             wait = ANSWER_SECONDS if self._asked else QUIET_SECONDS
             left = until - loop.time()
             found = await self._read(max(0.0, min(wait, left)))
-            if found is not None and found["type"] in ("message", "pmessage"):
+            if found is not None and found["type"] == "message":
                 return found["channel"].decode(), found["data"]
             if found is None:
                 if left <= wait:

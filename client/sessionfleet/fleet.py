@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, AsyncFleet
+from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, Arguments, AsyncFleet
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
 from sessionfleet.buffer import Unsent
 from sessionfleet.chunk import Chunk
@@ -155,10 +155,29 @@ class Fleet:
             remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
         )
         until = time.monotonic() + self.submit_timeout
-        self._run().run(remote.ready())
+        self._listen(remote)
         reply = remote.replies.expect(request.task_id)
-        remote.publish(request, until)
+        remote.publish(request, until=until)
         return Handle(request, reply)
+
+    def submit_many(self, calls: Iterable[tuple[str, Arguments]]) -> list[Handle]:
+        """Send many operations in one round trip, each ``(name, arguments)`` a message of its own; their handles
+        in that order. A tenth of the cost of so many :meth:`submit`.
+
+        Nothing is sent when one of them is refused for its arguments. :class:`Unavailable` within submit_timeout
+        when the broker does not take them: any may have been taken even then.
+        """
+        remote = self._here()
+        requests = [prepare(remote.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
+        until = time.monotonic() + self.submit_timeout
+        self._listen(remote)
+        handles = [Handle(request, remote.replies.expect(request.task_id)) for request in requests]
+        remote.publish(*requests, until=until)
+        return handles
+
+    def _listen(self, remote: AsyncFleet) -> None:
+        if not remote.replies.listening:
+            self._run().run(remote.ready())
 
     def send(
         self,
@@ -176,7 +195,7 @@ class Fleet:
             remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
         )
         until = time.monotonic() + self.submit_timeout
-        remote.publish(request, until, ignore_result=True)
+        remote.publish(request, until=until, ignore_result=True)
         return request.task_id
 
     def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:

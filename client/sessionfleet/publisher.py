@@ -1,29 +1,27 @@
 """Sending messages to the broker within a bounded time (B-12).
 
-Stock Celery may block for ever on a frozen Redis and answers an unreachable one after many
-seconds. Here every socket has a timeout, Celery's own retries are off, and one loop of ours
-repeats the same message - same task id, same idempotency key - until the time is up. An error
-does not mean "not sent": a frozen server may still hold the message. That is why every write
-carries a key.
+Every socket has a timeout, redis-py's own retries are off, and one loop of ours repeats the same messages - same task
+ids, same idempotency keys - until the time is up. An error does not mean "not sent": a frozen server may still hold
+the messages. That is why every write carries a key.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
 from typing import Any
 
-from celery import Celery
-from celery.backends.base import DisabledBackend
-from celery.loaders.app import AppLoader
-from kombu import Connection
-from kombu.exceptions import KombuError, LimitExceeded
-from kombu.pools import ProducerPool
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
-from sessionfleet.bells import RingingTransport
+from sessionfleet.envelope import message_of
 from sessionfleet.errors import Unavailable
+from sessionfleet.names import BELL, BELL_LIFE_MS, list_of
 from sessionfleet.request import Request
 
 CONNECTIONS = 8
@@ -38,90 +36,77 @@ PAUSE = 0.05
 MAX_PAUSE = 0.4
 
 
-class _Loader(AppLoader):  # type: ignore[misc]
-    def read_configuration(self, env: str = "") -> dict[str, Any]:  # noqa: ARG002
-        return {}  # CELERY_CONFIG_MODULE belongs to the host application, not to us
-
-
-class _App(Celery):  # type: ignore[misc]
-    """A Celery app nobody else sees, without a result backend: results are read by ``replies``."""
-
-    def _get_backend(self) -> DisabledBackend:
-        return DisabledBackend(app=self)  # also when the host has CELERY_RESULT_BACKEND set
-
-
 class Publisher:
-    """Sends requests; safe to use from many threads. Opens its connections on first use."""
+    """Sends requests; safe to use from many threads. Opens its connections on first use.
 
-    def __init__(self, broker_url: str, submit_timeout: float) -> None:
+    ``reply_to``: the channel on which this client hears answers.
+    """
+
+    def __init__(self, broker_url: str, submit_timeout: float, reply_to: str) -> None:
         self.attempt_seconds = submit_timeout * (CONNECT_SHARE + ANSWER_SHARE)
-        self._app = _App("sessionfleet", loader=_Loader, set_as_current=False)
-        self._app.conf.update(task_publish_retry=False, task_serializer="json", broker_url=broker_url)
-        connection = Connection(
+        self._reply_to = reply_to
+        self._pool = ConnectionPool.from_url(
             broker_url,
-            transport=RingingTransport,
-            connect_timeout=submit_timeout * CONNECT_SHARE,
-            transport_options={
-                "socket_timeout": submit_timeout * ANSWER_SHARE,
-                "socket_connect_timeout": submit_timeout * CONNECT_SHARE,
-                "socket_keepalive": True,
-                "max_retries": 0,
-                "client_name": f"sessionfleet-client-{os.getpid()}",
-                "priority_steps": [0, 3, 6, 9],
-            },
+            protocol=2,
+            socket_timeout=submit_timeout * ANSWER_SHARE,
+            socket_connect_timeout=submit_timeout * CONNECT_SHARE,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),
+            client_name=f"sessionfleet-client-{os.getpid()}",
         )
-        self._connections = connection.Pool(limit=CONNECTIONS)
-        self._producers = ProducerPool(self._connections, limit=CONNECTIONS, Producer=self._app.amqp.Producer)
+        self._redis: Redis = Redis(connection_pool=self._pool)
+        self._free = threading.BoundedSemaphore(CONNECTIONS)
 
-    def publish(self, request: Request, *, until: float, ignore_result: bool = False) -> None:
-        """Put the message into its queue; raises :class:`Unavailable` at the latest at ``until``
-        (``time.monotonic()``), then it may or may not have arrived."""
+    def publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
+        """Put messages into their queues, in order, in one round trip. Raises :class:`Unavailable` at the latest at
+        ``until`` (``time.monotonic()``); then any of them may or may not have arrived."""
+        lists: dict[tuple[str, int], list[bytes]] = {}
+        for request in requests:
+            payload = message_of(request, None if ignore_result else self._reply_to)
+            lists.setdefault((request.queue, request.priority), []).append(payload)
         pause, attempts = PAUSE, 0
         while True:
             attempts += 1
             try:
-                self._send(request, until, ignore_result)
+                self._send(lists, until)
                 return
-            except (KombuError, RedisError, OSError) as error:
+            except (RedisError, OSError) as error:
                 if time.monotonic() + pause > until - self.attempt_seconds:
+                    first = requests[0]
                     raise Unavailable(
                         service="the broker",
-                        reason=_reason(error),
-                        operation=request.name,
-                        task_id=request.task_id,
-                        idempotency_key=request.idempotency_key,
+                        reason=str(error) or type(error).__name__,
+                        operation=first.name,
+                        task_id=first.task_id,
+                        idempotency_key=first.idempotency_key,
                         attempts=attempts,
                     ) from error
             time.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE)
 
-    def _send(self, request: Request, until: float, ignore_result: bool) -> None:
+    def _send(self, lists: dict[tuple[str, int], list[bytes]], until: float) -> None:
+        """Messages, then a bell per queue: it wakes one idle worker, which rings for the next if there is more."""
         spare = until - self.attempt_seconds - time.monotonic()
-        with self._producers.acquire(block=spare > 0, timeout=max(spare, 0.0)) as producer:
+        if not self._free.acquire(timeout=max(spare, 0.0)):
+            raise TimeoutError(f"all {CONNECTIONS} connections of this client were busy")
+        try:
             if time.monotonic() > until - self.attempt_seconds:
                 raise TimeoutError("others were served first and the rest of the time is too short")
-            self._app.send_task(
-                request.name,
-                kwargs=request.arguments,
-                task_id=request.task_id,
-                queue=request.queue,
-                priority=request.priority,
-                producer=producer,
-                serializer="json",
-                retry=False,
-                ignore_result=ignore_result,
-                add_to_parent=False,  # inside another app's task that would keep every result
-            )
+            with self._redis.pipeline(transaction=False) as pipe:
+                for (queue, step), payloads in lists.items():
+                    pipe.lpush(list_of(queue, step), *payloads)
+                for queue in dict.fromkeys(queue for queue, _ in lists):
+                    pipe.lpush(BELL + queue, "1")
+                    pipe.pexpire(BELL + queue, BELL_LIFE_MS)
+                answers: list[Any] = pipe.execute(raise_on_error=False)
+        finally:
+            self._free.release()
+        # A bell that cannot be rung is no reason to say that the messages were refused.
+        for answer in answers[: len(lists)]:
+            if isinstance(answer, Exception):
+                raise answer
 
     def close(self) -> None:
         """Close all connections."""
-        with suppress(KombuError, RedisError, OSError):
-            self._producers.force_close_all()
-            self._connections.force_close_all()
-        self._app.close()
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, LimitExceeded):
-        return f"all {CONNECTIONS} connections of this client were busy"
-    return str(error) or type(error).__name__
+        with suppress(RedisError, OSError):
+            self._pool.disconnect()

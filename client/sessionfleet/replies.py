@@ -1,10 +1,10 @@
 """Answers of operations: one reader per client, whatever number of calls is waiting.
 
-A worker stores the answer under ``celery-task-meta-{task_id}`` and publishes it on a channel of
-the same name. The task ids of one client begin with the same twelve digits, so ONE pattern
-subscription, made before anything is sent, hears all its answers: nothing is subscribed or
-unsubscribed per call and nothing can be left subscribed. What pub/sub may lose - a restarted
-server, a cut connection - is fetched by key after each (re)connection and on a slow timer.
+A client draws a mark once and listens on ONE channel of that name, subscribed before anything is sent; each of its
+messages names the channel, and a worker publishes all answers it has for the client at once. Nothing is subscribed
+or unsubscribed per call. What pub/sub may lose - a restarted server, a cut connection - lies ready by task id for
+half a minute and is fetched after each (re)connection and on a slow timer; beyond that, of a write, the fleet is asked
+for what PostgreSQL holds under its idempotency key.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from redis.asyncio import Redis
 
 from sessionfleet.errors import Unavailable
 from sessionfleet.feed import LOST, Feed, client, end
+from sessionfleet.names import ANSWER, REPLIES
 from sessionfleet.request import READY
 
-KEY = "celery-task-meta-"
 CHECK_SECONDS = 2.0
 """How often waiting answers are looked up by key, in case their message was lost."""
 
@@ -52,6 +52,8 @@ class Replies:
     def __init__(self, result_url: str) -> None:
         self._url = result_url
         self._mark = secrets.token_hex(6)
+        self.channel = f"{REPLIES}{self._mark}"
+        """Where workers publish this client's answers."""
         self._waiting: WeakValueDictionary[str, Reply] = WeakValueDictionary()
         self._lock = threading.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -69,6 +71,12 @@ class Replies:
         with self._lock:
             self._waiting[task_id] = reply
         return reply
+
+    @property
+    def listening(self) -> bool:
+        """Whether the reader has been subscribed and runs: :meth:`start` would return at once."""
+        running = self._task is not None and not self._task.done()
+        return running and self._subscribed is not None and self._subscribed.is_set()
 
     async def start(self, timeout: float) -> None:
         """Return once the reader has been subscribed; :class:`Unavailable` after ``timeout`` seconds.
@@ -98,7 +106,7 @@ class Replies:
         try:
             while True:
                 try:
-                    async with Feed(redis, f"{KEY}{self._mark[:8]}-{self._mark[8:]}-8*", pattern=True) as feed:
+                    async with Feed(redis, self.channel) as feed:
                         pause = PAUSE
                         await self._fetch(redis)
                         subscribed.set()
@@ -116,8 +124,7 @@ class Replies:
         while True:
             heard = await feed.get(max(0.0, check_at - loop.time()))
             if heard is not None:
-                channel, data = heard
-                self._deliver(channel.removeprefix(KEY), data)
+                self._heard(heard[1])
             if loop.time() >= check_at:
                 await self._fetch(redis)
                 check_at = loop.time() + CHECK_SECONDS
@@ -127,22 +134,19 @@ class Replies:
             waiting = list(self._waiting)
         for start in range(0, len(waiting), FETCH_AT_ONCE):
             ids = waiting[start : start + FETCH_AT_ONCE]
-            found: Any = await redis.mget([KEY + task_id for task_id in ids])
-            for task_id, data in zip(ids, found, strict=True):
+            found: Any = await redis.mget([ANSWER + task_id for task_id in ids])
+            for data in found:
                 if data is not None:
-                    self._deliver(task_id, data)
+                    self._heard(b"[" + data + b"]")
 
-    def _deliver(self, task_id: str, data: bytes) -> None:
-        with self._lock:
-            reply = self._waiting.get(task_id)
-        if reply is None:
-            return
+    def _heard(self, data: bytes) -> None:
         try:
-            stored = json.loads(data)
+            answers = json.loads(data)
         except ValueError:
-            return  # not a Celery result; the answer proper is fetched by key
-        if isinstance(stored, dict) and stored.get("status") in READY:
-            with self._lock:
-                self._waiting.pop(task_id, None)
-            if not reply.future.done():
-                reply.future.set_result(stored)
+            return  # not from a worker; the answer proper is fetched by key
+        for stored in answers if isinstance(answers, list) else ():
+            if isinstance(stored, dict) and stored.get("status") in READY:
+                with self._lock:
+                    reply = self._waiting.pop(stored.get("task_id", ""), None)
+                if reply is not None and not reply.future.done():
+                    reply.future.set_result(stored)

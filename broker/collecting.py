@@ -1,0 +1,132 @@
+"""Waiting messages of quick tasks, executed together: natural batching.
+
+What one fetch delivered is collected and handed to the app as one list, which it can serve with one transaction.
+Nothing waits for a timer: with one message waiting the list has one. The app names the tasks and runs them:
+
+- ``app.collected_tasks``: names of tasks whose messages may be collected;
+- ``app.run_collected(calls)``: executes and answers them, task id -> whether it succeeded; or raises and has changed
+  nothing. Calls it leaves out go Celery's way.
+
+Only plain messages are collected. One with a time (``eta``, ``expires``), limits of its own, a retry, callbacks,
+stamps, a revoked id, or one whose consumer died before goes Celery's way, as does everything while a list fails: then
+its messages are executed one by one. Celery's signals, ``inspect active`` and rate limits do not know collected tasks;
+events for Flower, counters and revocation do (:mod:`broker.tidings`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from celery.worker import state
+
+from broker import limits
+from broker.names import DEATHS
+from broker.tidings import Tidings
+
+log = logging.getLogger(__name__)
+
+UNCOMMON = ("eta", "expires", "retries", "group", "stamped_headers", "compression", "replaced_task_nesting", DEATHS)
+"""Headers that ask for something of Celery's own when they are set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One collected message: what a task body would see."""
+
+    name: str
+    task_id: str
+    arguments: dict[str, Any]
+    reply_to: str | None
+    """Where the caller listens, if it says so."""
+    ignore_result: bool
+    message: Any
+    """The delivered kombu message."""
+
+
+class Collector:
+    """Collects the messages of one consumer until :meth:`flush`, which the end of a delivery calls.
+
+    ``one_by_one`` is Celery's own handler. Not thread-safe: it belongs to the consumer's loop.
+    """
+
+    def __init__(
+        self,
+        names: Collection[str],
+        run: Callable[[Sequence[Call]], Mapping[str, bool]],
+        one_by_one: Callable[[Any], None],
+        tidings: Tidings,
+        time_limits: tuple[float | None, float | None] = (None, None),
+    ) -> None:
+        self._names = frozenset(names)
+        self._run = run
+        self._one_by_one = one_by_one
+        self._tidings = tidings
+        self._limits = time_limits
+        self._calls: list[Call] = []
+
+    def takes(self, message: Any) -> bool:
+        """Collect the message, if it is one of a collected task and plain; whether it was."""
+        headers = message.headers
+        if not headers or headers.get("task") not in self._names or any(map(headers.get, UNCOMMON)):
+            return False
+        if any(headers.get("timelimit") or ()) or headers.get("id") in state.revoked or state.revoked_stamps:
+            return False
+        arguments = plain_arguments(message)
+        if arguments is None:
+            return False
+        self._calls.append(
+            Call(
+                headers["task"],
+                headers["id"],
+                arguments,
+                message.properties.get("reply_to"),
+                bool(headers.get("ignore_result")),
+                message,
+            )
+        )
+        return True
+
+    def flush(self) -> None:
+        """Execute what was collected. Raises what Celery's handler raises when messages have to go its way."""
+        calls, self._calls = self._calls, []
+        if not calls:
+            return
+        began = monotonic()
+        try:
+            with limits.limited(*self._limits):
+                ended = self._run(calls)
+        except (Exception, limits.TimeIsUp):
+            log.warning("%d messages are executed one by one, together they failed", len(calls), exc_info=True)
+            ended = {}
+        done = [call for call in calls if call.task_id in ended]
+        for call in done:
+            call.message.ack_log_error(log, (OSError,))
+        if done:
+            failed = {call.task_id for call in done if not ended[call.task_id]}
+            self._tidings.tell(done, failed, monotonic() - began)
+        for call in calls:
+            if call.task_id not in ended:
+                self._one_by_one(call.message)
+
+
+def plain_arguments(message: Any) -> dict[str, Any] | None:
+    """The keyword arguments of a message with nothing else in its body; None for any other."""
+    body = message.body
+    if message.content_type != "application/json" or message.content_encoding not in ("utf-8", "utf8"):
+        return None
+    if isinstance(body, bytes):
+        body = body.decode("utf-8", "replace")
+    if not isinstance(body, str) or '"__type__"' in body:  # a value that kombu reads as a Python object
+        return None
+    try:
+        args, arguments, embedded = json.loads(body)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if args or not isinstance(arguments, dict) or not isinstance(embedded, dict) or any(embedded.values()):
+        return None
+    return arguments

@@ -1,0 +1,24 @@
+"""Names in Redis that client and workers share, beside those of Celery."""
+
+from __future__ import annotations
+
+BELL = "_fleet.bell."
+"""The bell list of a queue is this and the queue's name; whoever pushes to it wakes one idle worker."""
+
+BELL_LIFE_MS = 60_000
+"""A bell nobody listens to goes by itself."""
+
+REPLIES = "_fleet.reply."
+"""Channel of one client's answers: this and the client's mark. A message is a JSON list of answers, each in the shape
+of a stored Celery result."""
+
+ANSWER = "_fleet.answer."
+"""Key of one answer for ANSWER_SECONDS: this and the task id."""
+
+ANSWER_SECONDS = 30
+"""How long an answer whose message was missed lies ready. After that a write's is in PostgreSQL, under its key."""
+
+
+def list_of(queue: str, step: int) -> str:
+    """The list of a queue for one priority step (0, 3, 6, 9), as kombu names it."""
+    return f"{queue}\x06\x16{step}" if step else queue
