@@ -8,9 +8,9 @@ Nothing waits for a timer: with one message waiting the list has one. The app na
   nothing. Calls it leaves out go Celery's way.
 
 Only plain messages are collected. One with a time (``eta``, ``expires``), limits of its own, a retry, callbacks,
-stamps, a revoked id, or one whose consumer died before goes Celery's way, as does everything while a list fails: then
-its messages are executed one by one. Celery's signals, ``inspect active`` and rate limits do not know collected tasks;
-events for Flower, counters and revocation do (:mod:`broker.tidings`).
+stamps, a revoked id, or one whose consumer died before goes Celery's way, as does everything while a list fails:
+then its messages are executed one by one. Celery's signals, ``inspect active`` and rate limits do not know collected
+tasks; events for Flower, counters and revocation do (:mod:`broker.tidings`).
 """
 
 from __future__ import annotations

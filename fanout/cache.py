@@ -21,8 +21,9 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from fanout.breaker import Breaker, breaker_of
-from fanout.keys import document_key, external_key
+from fanout.keys import HINT, document_key, external_key
 from fanout.script import Script
+from sessionfleet.jsontext import encode
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,7 @@ DELETED = '{"revision":9007199254740991,"deleted":true}'
 MARK_LIFE = 300
 """Seconds a mark stays: longer than any writer can be late."""
 
-_put = Script("put_document")
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_put = Script("put_documents")
 
 
 class DocumentCache:
@@ -53,21 +53,29 @@ class DocumentCache:
         self.breaker = breaker or breaker_of(client)
         self._fields = frozenset(fields)
 
-    def put(self, documents: Iterable[Mapping[str, Any]]) -> int:
+    def put(self, documents: Iterable[Mapping[str, Any]], *, hint: bool = False) -> int:
         """Caches each document unless a newer one (by ``revision``) is there; answers how many were stored.
 
         A document needs ``id`` and ``revision``; ``last_seq`` and ``external_id`` are used when present.
-        One round trip for all of them.
+        One round trip for all of them. ``hint``: the relay is told in the same (:meth:`fanout.hints.Hints.ring`).
         """
-        calls = []
+        keys: list[str] = []
+        arguments: list[Any] = []
         for document in documents:
             try:
-                calls.append(self._call(document))
+                added = self._arguments(document)
             except (TypeError, ValueError, KeyError):  # the write is committed: its answer must not fail now
                 log.exception("a document cannot be cached", extra={"session_id": str(document.get("id"))})
-        if not calls:
+                continue
+            external_id = document.get("external_id")
+            keys += [document_key(document["id"]), external_key(external_id) if external_id else ""]
+            arguments += added
+        if not keys and not hint:
             return 0
-        return sum(self._guarded(lambda: _put.run_many(self.client, calls), []))
+        count = len(keys) // 2
+        if hint:
+            keys.append(HINT)
+        return self._guarded(lambda: int(_put.run(self.client, keys, [self.ttl, count, *arguments])), 0)
 
     def get(self, session_id: str) -> Document | None:
         """The cached document of a session, or None: not cached, deleted, corrupt, or Redis is away."""
@@ -102,17 +110,13 @@ class DocumentCache:
         """Forgets one entry; the next read fetches it from PostgreSQL."""
         self._guarded(lambda: self.client.unlink(document_key(session_id)), 0)
 
-    def _call(self, document: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+    def _arguments(self, document: Mapping[str, Any]) -> list[Any]:
         session_id, revision, last_seq = document["id"], int(document["revision"]), document.get("last_seq")
         head: Document = {"revision": revision}
         if last_seq is not None:
             head["last_seq"] = int(last_seq)
-        body = _encode(head | {name: value for name, value in document.items() if name not in head})
-        keys, arguments = [document_key(session_id)], [revision, head.get("last_seq", ""), self.ttl, body]
-        if document.get("external_id"):
-            keys.append(external_key(document["external_id"]))
-            arguments.append(session_id)
-        return keys, arguments
+        body = encode(head | {name: value for name, value in document.items() if name not in head})
+        return [revision, head.get("last_seq", ""), body, session_id]
 
     def _read(self, session_id: str) -> Document | None:
         key = document_key(session_id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from sessionfleet import jsontext
 
 Envelope = dict[str, Any]
 
@@ -12,8 +13,6 @@ ENDINGS = frozenset(
     {"session.completed", "session.terminated", "session.failed", "session.expired", "session.deleted"}
 )
 """Events after which a session has ended; with session.created what the global channel carries."""
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def message(
@@ -41,8 +40,8 @@ def message(
 
 
 def encode(message: Mapping[str, Any]) -> str:
-    """Compact JSON. Raises TypeError or ValueError for what JSON cannot hold."""
-    return _encode(message)
+    """Compact JSON."""
+    return jsontext.encode(message).decode()
 
 
 def is_global(event_name: str) -> bool:

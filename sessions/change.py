@@ -131,4 +131,6 @@ class Outcome:
     error: FleetError | None = None
     record: Record | None = None
     """The row as written; None when nothing was."""
+    document: dict[str, Any] | None = None
+    """The document of ``record``."""
     replayed: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sessionfleet.errors import (
@@ -14,6 +13,7 @@ from sessionfleet.errors import (
     ValidationFailed,
     VersionConflict,
 )
+from sessionfleet.jsontext import encode
 from sessionfleet.messages.base import Write
 from sessionfleet.words import SESSION_TYPES
 from sessions.machine import MOVES
@@ -56,7 +56,7 @@ def check_event_limit(session: Record, policy: Policy) -> None:
 
 def json_size(value: Any) -> int:
     """Bytes of ``value`` as compact UTF-8 JSON, the measure of all limits (B-08)."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    return len(encode(value))
 
 
 def check_size(field: str, value: Any, limit: int) -> None:

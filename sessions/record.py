@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +88,18 @@ class Record:
         """The deadline has passed and no duty has acted on it yet (E-06)."""
         return not self.terminal and self.expires_at is not None and self.expires_at <= now
 
+    def changed(self, **new: Any) -> Record:
+        """The same row with these columns changed."""
+        return Record(**{**dict(zip(COLUMNS, values_of(self), strict=True)), **new})
+
+    def differences(self, before: Record) -> dict[str, Any]:
+        """The columns that are not as in ``before``, with the values of this one."""
+        pairs = zip(COLUMNS, values_of(self), values_of(before), strict=True)
+        return {name: value for name, value, old in pairs if value is not old and value != old}
+
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in fields(Record))
 """Column names of ``sessions`` in table order."""
+
+values_of = attrgetter(*COLUMNS)
+"""A record's values in the order of COLUMNS."""

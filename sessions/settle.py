@@ -6,14 +6,13 @@ write, deadlines follow activity. Pure: the store writes what this returns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
 from sessions import deadlines
 from sessions.change import Change, Context, EventDraft, Operation
-from sessions.document import document
-from sessions.record import COLUMNS, Record
+from sessions.record import COLUMNS, Record, values_of
 
 Row = dict[str, Any]
 
@@ -52,15 +51,16 @@ def settle(session: Record | None, change: Change, operation: Operation, ctx: Co
     _count_output(before, change, new)
     if change.activity:
         new["last_activity"] = ctx.now
-    record = replace(before, **new)
+    record = before.changed(**new)
     record = _with_deadline(before, record, change, ctx)
-    columns = _differences(before, record)
+    columns = record.differences(before)
     if change.create is not None or columns.keys() - UNSEEN:
-        record = replace(record, revision=before.revision + 1, updated_at=ctx.now)
-        columns |= {"revision": record.revision, "updated_at": record.updated_at}
+        stamps = {"revision": before.revision + 1, "updated_at": ctx.now}
+        record = record.changed(**stamps)
+        columns |= stamps
     settled = Settled(record, insert=change.create is not None, columns=columns)
     if change.create is not None:
-        settled.columns = {name: getattr(record, name) for name in COLUMNS}
+        settled.columns = dict(zip(COLUMNS, values_of(record), strict=True))
     _event_rows(settled, before, change, operation, ctx)
     _output_rows(settled, before, change, ctx)
     if change.to is not None:
@@ -70,12 +70,12 @@ def settle(session: Record | None, change: Change, operation: Operation, ctx: Co
     return settled
 
 
-def answer(change: Change, record: Record) -> dict[str, Any]:
-    """What the caller gets: the verb's own answer, or the document with `changed` and `updates`."""
+def answer(change: Change, record: Record, shown: Row) -> Row:
+    """What the caller gets: the verb's own answer, or the document ``shown`` with `changed` and `updates`."""
     if change.answer is not None:
         return change.answer(record)
     changed = bool(change.create or change.columns or change.activity)
-    return {**document(record), "changed": changed, "updates": list(change.updates)}
+    return {**shown, "changed": changed, "updates": list(change.updates)}
 
 
 def _with_deadline(before: Record, record: Record, change: Change, ctx: Context) -> Record:
@@ -83,18 +83,18 @@ def _with_deadline(before: Record, record: Record, change: Change, ctx: Context)
     if not record.terminal and "expires_at" not in change.columns:
         fresh = change.create is not None or record.status != before.status
         if fresh or record.timeout_seconds != before.timeout_seconds:
-            record = replace(record, expires_at=deadlines.deadline(record, policy))
+            record = record.changed(expires_at=deadlines.deadline(record, policy))
         elif change.activity:
             due = deadlines.deadline(record, policy)
             # An extension outlasts later activity: a deadline moves back only with the timeout.
             if record.expires_at is None or due > record.expires_at:
-                record = replace(record, expires_at=due)
+                record = record.changed(expires_at=due)
     if record.expires_at != before.expires_at and record.warned_threshold is not None:
-        record = replace(record, warned_threshold=None)
+        record = record.changed(warned_threshold=None)
     check = deadlines.next_check(record, ctx.now, policy)
     kept = record.next_check_at
-    if check is None or kept is None or change.recheck or check < kept:
-        record = replace(record, next_check_at=check)
+    if check != kept and (check is None or kept is None or change.recheck or check < kept):
+        record = record.changed(next_check_at=check)
     return record
 
 
@@ -103,14 +103,6 @@ def _count_output(before: Record, change: Change, new: Row) -> None:
         new["last_chunk"] = before.last_chunk + len(change.output)
         new["output_bytes"] = before.output_bytes + sum(chunk.bytes for chunk in change.output)
         new["output_lines"] = before.output_lines + sum(chunk.lines for chunk in change.output)
-
-
-def _differences(before: Record, record: Record) -> Row:
-    return {
-        name: value
-        for name in COLUMNS
-        if (value := getattr(record, name)) is not (old := getattr(before, name)) and value != old
-    }
 
 
 def _event_rows(settled: Settled, before: Record, change: Change, operation: Operation, ctx: Context) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,10 +18,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, NotApplied, SessionNotFound
+from sessionfleet.jsontext import canonical
 from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import deadlines
 from sessions.change import Change, Context, Operation, Outcome
+from sessions.document import document
 from sessions.duties import refuse_overdue
 from sessions.policy import Policy
 from sessions.record import Record
@@ -126,11 +127,12 @@ def _one(state: _Run, operation: Operation) -> Outcome:
         state.settled.append(settled)
         state.records.update(loader.by_keys([settled.record]))
     if change.error is not None:
-        return Outcome(error=change.error, record=settled.record)
-    given = answer(change, settled.record)
+        return Outcome(error=change.error, record=settled.record, document=document(settled.record))
+    shown = document(settled.record)
+    given = answer(change, settled.record, shown)
     if operation.idempotent:
         _keep_answer(state, operation, given)
-    return Outcome(answer=given, record=settled.record if wrote else None)
+    return Outcome(answer=given, record=settled.record, document=shown) if wrote else Outcome(answer=given)
 
 
 def _replayed(state: _Run, operation: Operation) -> Outcome | None:
@@ -194,8 +196,7 @@ def body_digest(operation: Operation) -> str:
 
 def digest(name: str, body: dict[str, Any]) -> str:
     """The digest two uses of one idempotency key must share."""
-    text = json.dumps([name, body], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical([name, body])).hexdigest()
 
 
 def _joined(changes: Sequence[Settled]) -> list[Settled]:

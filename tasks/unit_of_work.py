@@ -24,7 +24,6 @@ from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import unit
 from sessions.change import Change, Context, Operation, Outcome
-from sessions.document import document
 from sessions.policy import Policy
 from sessions.queries import clock
 from sessions.store import loader, writer
@@ -116,8 +115,8 @@ def run_operations(runtime: Runtime, operations: Sequence[Operation], whole: Who
     """Run session operations in one transaction and tell cache and relay; outcomes in their order.
     ``whole``: which of them happen entirely or not at all.
 
-    A lost race (unique id, idempotency key, deadlock) or a missing month runs again, at most
-    TRIES times in all. Raises what the database raises beyond that.
+    A lost race (unique id, idempotency key, deadlock), a missing month or, once, a lost connection runs again, at
+    most TRIES times in all. Raises what the database raises beyond that.
     """
 
     def once() -> list[Outcome]:
@@ -196,6 +195,8 @@ def again(runtime: Runtime, once: Callable[[], T]) -> T:
                 with runtime.engine.connect() as db:
                     now = clock(db)
                 create_months(runtime.engine, now)
+            elif error.connection_invalidated and attempt == 1:
+                continue  # a pooled connection had died; whatever was committed is found by its key
             elif getattr(error.orig, "pgcode", None) not in _RACES:
                 raise
             if attempt == TRIES:
@@ -206,16 +207,14 @@ def again(runtime: Runtime, once: Callable[[], T]) -> T:
 
 def publish(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
     """Write-through of what was committed, and a hint for the relay. Never raises."""
-    records = {outcome.record.id: outcome.record for outcome in outcomes if outcome.record is not None}
-    if not records:
+    documents = {outcome.record.id: outcome.document for outcome in outcomes if outcome.record and outcome.document}
+    if not documents:
         return
-    gone = [str(record.id) for record in records.values() if record.deleted_at is not None]
-    kept = [document(record) for record in records.values() if record.deleted_at is None]
-    if kept:
-        runtime.cache.put(kept)
+    gone = [one for one in documents.values() if one["deleted_at"] is not None]
+    kept = [one for one in documents.values() if one["deleted_at"] is None]
+    runtime.cache.put(kept, hint=True)
     if gone:
-        runtime.cache.mark_deleted(gone, [record.external_id for record in records.values() if record.deleted_at])
-    runtime.hints.ring()
+        runtime.cache.mark_deleted([one["id"] for one in gone], [one["external_id"] for one in gone])
 
 
 def _committed(runtime: Runtime, work: Work) -> None:

@@ -6,9 +6,7 @@ broker, restores the message and runs it again without end, and nothing behind i
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,12 +16,14 @@ from celery.exceptions import BackendStoreError
 from redis.exceptions import RedisError
 
 from fanout.breaker import Breaker
+from fanout.script import Script
 from sessionfleet.errors import DeliveryLimit, FleetError, TimeLimit
+from sessionfleet.jsontext import encode
 from sessionfleet.names import ANSWER, ANSWER_SECONDS, REPLIES
 from sessionfleet.request import READY
 from tasks.runtime import Answer
 
-_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
+_answers = Script("answers")
 
 TRIES = 2
 """The first may find a connection that a restarted server has closed."""
@@ -52,8 +52,7 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         if channel.startswith(REPLIES):
             encoded = self.encode_result(result, state)
             if state in READY:
-                body = _body(task_id, state, encoded)
-                self._send([(task_id, body)], {channel: [body]}, [])
+                self._reply([(task_id, channel, _body(task_id, state, encoded))])
             return encoded
         if not self._breaker.allows():
             return self.encode_result(result, state)
@@ -66,35 +65,38 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         return stored
 
     def answer(self, answers: Sequence[Answer]) -> None:
-        """Answers of many tasks in one pipeline (:class:`tasks.runtime.Answering`): to callers with a channel
-        one message each, to others as the Celery result of their task."""
-        replies: dict[str, list[str]] = defaultdict(list)
-        kept, results = [], []
+        """Answers of many tasks in one round trip (:class:`tasks.runtime.Answering`): callers with a channel of their
+        own get one message each, others the Celery result of their task."""
+        replies, results = [], []
         for one in answers:
             body = _body(one.task_id, *_state_of(one))
             if one.reply_to is not None and one.reply_to.startswith(REPLIES):
-                replies[one.reply_to].append(body)
-                kept.append((one.task_id, body))
+                replies.append((one.task_id, one.reply_to, body))
             else:
                 results.append((self.get_key_for_task(one.task_id), body))
-        self._send(kept, replies, results)
+        if replies:
+            self._reply(replies)
+        if results:
+            self._guarded(lambda: self._store(results))
 
-    def _send(
-        self, kept: Sequence[tuple[str, str]], replies: dict[str, list[str]], results: Sequence[tuple[Any, str]]
-    ) -> None:
+    def _reply(self, replies: Sequence[tuple[str, str, bytes]]) -> None:
+        keys = [ANSWER + task_id for task_id, _, _ in replies]
+        arguments = [part for _, channel, body in replies for part in (channel, body)]
+        self._guarded(lambda: _answers.run(self.client, keys, [ANSWER_SECONDS, *arguments]))
+
+    def _store(self, results: Sequence[tuple[Any, bytes]]) -> None:
+        with self.client.pipeline(transaction=False) as pipe:
+            for key, body in results:
+                pipe.set(key, body, ex=self.expires)
+                pipe.publish(key, body)
+            pipe.execute()
+
+    def _guarded(self, send: Callable[[], Any]) -> None:
         for attempt in range(1, TRIES + 1):
             if not self._breaker.allows():
                 return
             try:
-                with self.client.pipeline(transaction=False) as pipe:
-                    for task_id, body in kept:
-                        pipe.set(ANSWER + task_id, body, ex=ANSWER_SECONDS)
-                    for channel, bodies in replies.items():
-                        pipe.publish(channel, f"[{','.join(bodies)}]")
-                    for key, body in results:
-                        pipe.set(key, body, ex=self.expires)
-                        pipe.publish(key, body)
-                    pipe.execute()
+                send()
             except (RedisError, OSError) as error:
                 if attempt == TRIES:
                     self._breaker.failed(error)
@@ -114,12 +116,11 @@ def _state_of(answer: Answer) -> tuple[str, Any]:
     }
 
 
-def _body(task_id: str, state: str, result: Any) -> str:
+def _body(task_id: str, state: str, result: Any) -> bytes:
     """A result in Celery's shape."""
-    return (
-        f'{{"status":"{state}","result":{_encode(result)},"traceback":null,"children":[],'
-        f'"date_done":"{datetime.now(UTC).isoformat()}","task_id":{_encode(task_id)}}}'
-    )
+    done = datetime.now(UTC).isoformat()
+    shape = {"status": state, "result": result, "traceback": None, "children": [], "date_done": done}
+    return encode({**shape, "task_id": task_id})
 
 
 def typed(error: Any, request: Any) -> Any:

@@ -5,7 +5,6 @@ Keyword arguments only, JSON, no compression. Celery's own ``send_task`` costs a
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -13,12 +12,12 @@ from functools import lru_cache
 from typing import Any
 
 from sessionfleet.errors import ValidationFailed
+from sessionfleet.jsontext import encode
 from sessionfleet.request import Request
 
 LARGEST = 64 * 1024 * 1024
 """Bytes of a message; workers put a larger one away unread."""
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _EMBEDDED = '{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
 
 
@@ -43,9 +42,9 @@ def message_of(request: Request, reply_to: str | None) -> bytes:
         "origin": origin(),
         "ignore_result": reply_to is None,
     }
-    payload = _encode(
+    payload = encode(
         {
-            "body": f"[[],{_encode(request.arguments)},{_EMBEDDED}]",
+            "body": f"[[],{encode(request.arguments).decode()},{_EMBEDDED}]",
             "content-encoding": "utf-8",
             "content-type": "application/json",
             "headers": headers,
@@ -58,7 +57,7 @@ def message_of(request: Request, reply_to: str | None) -> bytes:
                 "delivery_tag": secrets.token_hex(8),
             },
         }
-    ).encode()
+    )
     if len(payload) > LARGEST:
         raise ValidationFailed.of("arguments", f"a message of {len(payload)} bytes is larger than {LARGEST}")
     return payload

@@ -3,8 +3,8 @@
 A client draws a mark once and listens on ONE channel of that name, subscribed before anything is sent; each of its
 messages names the channel, and a worker publishes all answers it has for the client at once. Nothing is subscribed
 or unsubscribed per call. What pub/sub may lose - a restarted server, a cut connection - lies ready by task id for
-half a minute and is fetched after each (re)connection and on a slow timer; beyond that, of a write, the fleet is asked
-for what PostgreSQL holds under its idempotency key.
+half a minute and is fetched after each (re)connection and on a slow timer; beyond that, of a write, the fleet is
+asked for what PostgreSQL holds under its idempotency key.
 """
 
 from __future__ import annotations

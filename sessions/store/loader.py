@@ -87,16 +87,16 @@ def lock(db: Connection, keys: Collection[str], idempotency_keys: Collection[str
     found by id only. With them the clock and the stored answers of these keys."""
     names = split_keys(keys)
     parameters = [_array(map(str, names["ids"])), names["external_ids"], list(idempotency_keys)]
-    rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters).all()
-    records = [record_of(row[: len(COLUMNS)]) for row in rows if row.id is not None]
-    stored = {key: Stored(*first) for key, *first in rows[0].stored or ()}
-    return Loaded(records, max(row.now for row in rows), stored)
+    rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters).rows
+    records = [record_of(row[: len(COLUMNS)]) for row in rows if row[0] is not None]
+    stored = {key: Stored(*first) for key, *first in rows[0][-1] or ()}
+    return Loaded(records, max(row[-2] for row in rows), stored)
 
 
 def is_stored(db: Connection, idempotency_keys: Collection[str]) -> bool:
     """Whether an answer is stored by now under one of these keys. :func:`lock` sees what was committed when it
     began to wait: the transaction it waited for may have used the same key."""
-    return statements.run(db, _STORED, ("text[]",), [list(idempotency_keys)]).first() is not None
+    return statements.run(db, _STORED, ("text[]",), [list(idempotency_keys)]).count > 0
 
 
 def _array(words: Iterable[str]) -> str:

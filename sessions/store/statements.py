@@ -6,43 +6,74 @@ the server plans it once. PostgreSQL converts each value to its column's type, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, CursorResult, Table
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+
+from sessionfleet.jsontext import encode
 
 MOST = 200
 """Statements one connection keeps prepared; beyond them it begins anew."""
 
 _dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 Row = dict[str, Any]
 
 
-def run(db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any]) -> CursorResult[Any]:
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a statement came to."""
+
+    rows: list[tuple[Any, ...]]
+    """Returned rows; empty where it returns none."""
+    count: int
+    """Rows it returned or wrote."""
+
+
+def run(db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any]) -> Ran:
     """Execute ``sql`` (parameters ``$1``, ``$2``, ... of ``types``), prepared on this connection.
 
     The text must come from a small set: no values in it. PREPARE outlives a roll-back, as does our note of it.
+    Works past SQLAlchemy's result rows, which cost more than the statement; raises its errors all the same.
     """
+    if not db.in_transaction():
+        db.begin()  # as SQLAlchemy does for a statement of its own, so that its rollback ends this one
     prepared: dict[str, str] = db.info.setdefault("prepared", {})
-    name = prepared.get(sql)
-    if name is None:
-        if len(prepared) >= MOST:
-            db.exec_driver_sql("DEALLOCATE ALL")
-            prepared.clear()
-        name = f"fleet_{len(prepared)}"
-        db.exec_driver_sql(f"PREPARE {name} ({', '.join(types)}) AS {sql}")
-        prepared[sql] = name
-    return db.exec_driver_sql(f"EXECUTE {name} ({', '.join(['%s'] * len(parameters))})", tuple(parameters))
+    with closing(db.connection.cursor()) as cursor:
+        try:
+            name = prepared.get(sql)
+            if name is None:
+                if len(prepared) >= MOST:
+                    cursor.execute("DEALLOCATE ALL")
+                    prepared.clear()
+                name = f"fleet_{len(prepared)}"
+                cursor.execute(f"PREPARE {name} ({', '.join(types)}) AS {sql}")
+                prepared[sql] = name
+            cursor.execute(f"EXECUTE {name} ({', '.join(['%s'] * len(parameters))})", tuple(parameters))
+            return Ran(list(cursor.fetchall()) if cursor.description else [], cursor.rowcount)
+        except db.dialect.loaded_dbapi.Error as error:
+            raise _wrapped(db, sql, error) from error
+
+
+def _wrapped(db: Connection, sql: str, error: Exception) -> DBAPIError:
+    """The driver's error as SQLAlchemy raises it; a lost connection leaves the pool."""
+    lost = db.dialect.is_disconnect(error, db.connection.dbapi_connection, None)  # type: ignore[arg-type]
+    if lost:
+        db.invalidate(error)
+    base = db.dialect.loaded_dbapi.Error
+    made = DBAPIError.instance(sql, None, error, base, connection_invalidated=lost, dialect=db.dialect)
+    return cast(DBAPIError, made)
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """Rows as the parameter of :func:`recordset`: uuids and instants as text."""
-    return _encode(rows)
+    return encode(rows).decode()
 
 
 @lru_cache(maxsize=1024)

@@ -99,7 +99,7 @@ def _execute(db: Connection, parts: Sequence[_Part]) -> int:
     before = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(texts[:-1], start=1))
     sql = f"WITH {before} {texts[-1]}" if before else texts[-1]
     rows = [statements.as_json(part.rows) for part in parts]
-    return statements.run(db, sql, ["json"] * len(parts), rows).rowcount
+    return statements.run(db, sql, ["json"] * len(parts), rows).count
 
 
 def _inserts(table: Table, rows: Sequence[Row]) -> _Part:

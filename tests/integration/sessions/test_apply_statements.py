@@ -17,18 +17,18 @@ def prepared(db: Connection) -> set[str]:
 def test_a_statement_is_prepared_once_and_outlives_a_roll_back(database: Database) -> None:
     with database.owner.connect() as db:
         for number in (1, 2):
-            assert statements.run(db, "SELECT 6 / $1", ("int",), (number,)).scalar_one() == 6 // number
+            assert statements.run(db, "SELECT 6 / $1", ("int",), (number,)).rows[0][0] == 6 // number
         with pytest.raises(DataError):
             statements.run(db, "SELECT 6 / $1", ("int",), (0,))
         db.rollback()
-        assert statements.run(db, "SELECT 6 / $1", ("int",), (3,)).scalar_one() == 2
+        assert statements.run(db, "SELECT 6 / $1", ("int",), (3,)).rows[0][0] == 2
         assert len(prepared(db)) == 1
 
 
 def test_a_connection_keeps_so_many_and_begins_anew(database: Database) -> None:
     with database.owner.connect() as db:
         for number in range(statements.MOST + 5):
-            assert statements.run(db, f"SELECT {number} + $1", ("int",), (1,)).scalar_one() == number + 1
+            assert statements.run(db, f"SELECT {number} + $1", ("int",), (1,)).rows[0][0] == number + 1
         assert len(prepared(db)) == len(db.info["prepared"]) == 5
 
 
@@ -37,4 +37,4 @@ def test_values_are_values(database: Database) -> None:
     sql = "SELECT value FROM json_to_recordset($1) AS new(value text)"
     with database.owner.connect() as db:
         rows = statements.run(db, sql, ("json",), (statements.as_json([{"value": value} for value in odd]),))
-        assert rows.scalars().all() == odd
+        assert [value for (value,) in rows.rows] == odd

@@ -98,7 +98,7 @@ def test_a_create_writes_every_column_and_begins_at_one() -> None:
     assert rows.events[2]["entity_ids"] == ["e"]
     [move] = rows.transitions
     assert (move["from_status"], move["to_status"], move["seq"], move["reason"]) == (None, "active", 1, "asked")
-    assert answer(change, rows.record)["changed"] is True
+    assert answer(change, rows.record, {})["changed"] is True
 
 
 def test_changes_of_one_session_become_one_write() -> None:

@@ -1,0 +1,31 @@
+-- Compare-and-set of cached documents: an older or equal one never wins. Then the relay's hint, if asked for.
+-- KEYS: per document its key and that of its external id ('' where it has none); [hint]
+-- ARGV: life in seconds, documents, per document revision, last_seq or '', text, session id
+-- Returns how many were stored. Only the first bytes of what is cached are looked at: it may have a megabyte.
+local life, count, stored = ARGV[1], tonumber(ARGV[2]), 0
+
+local function newer(key, revision, last_seq)
+  local head = redis.pcall('GETRANGE', key, 0, 95)
+  if type(head) ~= 'string' then return false end
+  local cached, rest = string.match(head, '^{"revision": ?(%d+)(.*)$')
+  if not cached then return false end
+  if tonumber(revision) <= tonumber(cached) then return true end
+  local seq = string.match(rest, '^, ?"last_seq": ?(%d+)')
+  return seq and last_seq ~= '' and tonumber(last_seq) < tonumber(seq)
+end
+
+for number = 1, count do
+  local key, external, at = KEYS[2 * number - 1], KEYS[2 * number], 4 * number - 1
+  if not newer(key, ARGV[at], ARGV[at + 1]) then
+    redis.call('SET', key, ARGV[at + 2], 'EX', life)
+    if external ~= '' then redis.call('SET', external, ARGV[at + 3], 'EX', life) end
+    stored = stored + 1
+  end
+end
+
+local hint = KEYS[2 * count + 1]
+if hint then
+  redis.call('LPUSH', hint, 1)
+  redis.call('LTRIM', hint, 0, 0)
+end
+return stored
