@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, tuple_
 
-from models import Session, SessionTransition, table_of
+from models import IdempotencyKey, Session, SessionTransition, table_of
 from sessionfleet.errors import SessionNotFound
 from sessionfleet.messages import queries as m
+from sessionfleet.messages.answers import StoredAnswers
 from sessionfleet.words import LIVE, RECOVERABLE, STATUSES
 from sessions import cursor
 from sessions.document import as_read
@@ -108,6 +109,16 @@ def count(db: Connection, command: m.Count) -> dict[str, Any]:
     rows = db.execute(select(status, func.count()).where(*conditions).group_by(status)).all()
     by_status: dict[str, int] = dict.fromkeys(STATUSES, 0) | {row[0]: row[1] for row in rows}
     return {"total": sum(by_status.values()), "by_status": by_status}
+
+
+def answers(db: Connection, command: StoredAnswers) -> dict[str, Any]:
+    """Stored answers of these keys that have not expired."""
+    keys = table_of(IdempotencyKey).c
+    kept = select(keys.key, keys.task_id, keys.answer).where(
+        keys.key.in_(command.keys), keys.expires_at > func.statement_timestamp()
+    )
+    items = [{"idempotency_key": row.key, "task_id": row.task_id, "answer": row.answer} for row in db.execute(kept)]
+    return {"items": items}
 
 
 def history(db: Connection, command: m.History) -> dict[str, Any]:

@@ -18,27 +18,30 @@ TOMBSTONE_LIFE = timedelta(days=30)
 
 _c = table_of(Session).c
 
+# Due is what the clock says at the start of the statement: clock_timestamp() may change within it, so no index can be
+# asked for it.
+
 
 def to_warn(db: Connection, limit: int = BATCH) -> list[UUID]:
     """Live sessions whose check date has come and that are not overdue, locked; rows another
     transaction holds are passed over (SKIP LOCKED) and come up again."""
-    return _take(db, limit, _c.status.in_(sorted(LIVE)), _c.expires_at > func.clock_timestamp())
+    return _take(db, limit, _c.status.in_(sorted(LIVE)), _c.expires_at > func.statement_timestamp())
 
 
 def to_expire(db: Connection, limit: int = BATCH) -> list[UUID]:
     """Overdue sessions that have not ended, locked; rows another transaction holds are passed over."""
-    return _take(db, limit, _c.expires_at <= func.clock_timestamp())
+    return _take(db, limit, _c.expires_at <= func.statement_timestamp())
 
 
 def past_longest_life(db: Connection, seconds: int, limit: int = BATCH) -> list[UUID]:
     """Sessions that have not ended and are older than ``seconds``, whatever their deadline says,
     locked as in :func:`to_expire`: it may have been written under other settings (E-08)."""
-    born_before = func.clock_timestamp() - timedelta(seconds=seconds)
+    born_before = func.statement_timestamp() - timedelta(seconds=seconds)
     return _take(db, limit, _c.created_at <= born_before, checked=False)
 
 
 def _take(db: Connection, limit: int, *conditions: Any, checked: bool = True) -> list[UUID]:
-    due = _c.next_check_at <= func.clock_timestamp() if checked else _c.next_check_at.is_not(None)
+    due = _c.next_check_at <= func.statement_timestamp() if checked else _c.next_check_at.is_not(None)
     statement = (
         select(_c.id)
         .where(due, *conditions)

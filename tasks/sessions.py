@@ -171,6 +171,12 @@ def attach(db: Connection, command: m.Attach, _: Runtime) -> dict[str, Any]:
     return attaching.attach(db.execution_options(isolation_level="REPEATABLE READ"), command)
 
 
+@query(m.StoredAnswers)
+def answers(db: Connection, command: m.StoredAnswers, _: Runtime) -> dict[str, Any]:
+    """Answers by idempotency key (B-13)."""
+    return queries.answers(db, command)
+
+
 @query(m.GetEvents)
 def get_events(db: Connection, command: m.GetEvents, _: Runtime) -> dict[str, Any]:
     """Events from a cursor (D-13)."""

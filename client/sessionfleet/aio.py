@@ -33,6 +33,9 @@ from sessionfleet.subscription import Subscription
 
 CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
+STORED_SECONDS = 10.0
+"""How long to wait for what the fleet has stored under keys."""
+
 AT_ONCE = 500
 """Messages sent in one round trip, at most."""
 
@@ -86,7 +89,7 @@ class AsyncFleet:
     def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0) -> None:
         self.servers = servers
         self.submit_timeout = submit_timeout
-        self.replies = Replies(servers.result_url)
+        self.replies = Replies(servers.result_url, self._stored_answers)
         self.publisher = Publisher(servers.broker_url, submit_timeout, self.replies.channel)
         self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
         self._documents = CachedDocuments(servers.cache_url)
@@ -131,16 +134,19 @@ class AsyncFleet:
         )
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        reply = self.replies.expect(request.task_id)
+        handle = self._handle(request)
         await self._publish(request, until=until)
-        return AsyncHandle(request, reply)
+        return handle
 
     async def submit_many(self, calls: Iterable[tuple[str, Arguments]]) -> list[AsyncHandle]:
         """Send many operations in one round trip; see :meth:`Fleet.submit_many`."""
         requests = [prepare(self.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handles = [AsyncHandle(request, self.replies.expect(request.task_id)) for request in requests]
+        handles = [
+            AsyncHandle(request, self.replies.expect(request.task_id, request.idempotency_key))
+            for request in requests
+        ]
         await self._publish(*requests, until=until)
         return handles
 
@@ -196,6 +202,14 @@ class AsyncFleet:
         with unless_ended():
             name, more = to_end(document)
             await self.call(name, **more)
+
+    def _handle(self, request: Request) -> AsyncHandle:
+        return AsyncHandle(request, self.replies.expect(request.task_id, request.idempotency_key))
+
+    async def _stored_answers(self, keys: list[str]) -> list[dict[str, Any]]:
+        found = await self.call("session.answers", STORED_SECONDS, message_priority="critical", keys=keys)
+        items: list[dict[str, Any]] = found["items"]
+        return items
 
     async def ready(self) -> None:
         """Hear answers from now on; :class:`Unavailable` when that takes more than the part of

@@ -156,7 +156,7 @@ class Fleet:
         )
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        reply = remote.replies.expect(request.task_id)
+        reply = remote.replies.expect(request.task_id, request.idempotency_key)
         remote.publish(request, until=until)
         return Handle(request, reply)
 
@@ -171,9 +171,11 @@ class Fleet:
         requests = [prepare(remote.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        handles = [Handle(request, remote.replies.expect(request.task_id)) for request in requests]
+        handles = [
+            Handle(request, remote.replies.expect(request.task_id, request.idempotency_key)) for request in requests
+        ]
         remote.publish(*requests, until=until)
-        return handles
+        return [Handle(request, reply) for request, reply in zip(requests, replies, strict=True)]
 
     def _listen(self, remote: AsyncFleet) -> None:
         if not remote.replies.listening:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, cast
+from uuid import UUID
 
 
 def _fast() -> Any:
@@ -19,19 +22,27 @@ def _fast() -> Any:
 
 
 _orjson = _fast()
-_plain = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":")).encode
-_sorted = json.JSONEncoder(default=str, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_plain = json.JSONEncoder(default=_text, ensure_ascii=False, separators=(",", ":")).encode
+_sorted = json.JSONEncoder(default=_text, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 _LONG = re.compile(r"\d{16}")
 """Digits in a row from which a number may be beyond what orjson keeps."""
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON; what has no JSON form (uuids, instants) as its text."""
+    """Compact JSON; uuids, instants and decimals as text. Raises TypeError for what has no JSON form."""
     if _orjson is not None:
         try:
-            return cast(bytes, _orjson.dumps(value, default=str))
+            return cast(bytes, _orjson.dumps(value, default=_text))
         except TypeError:
             pass
     return _plain(value).encode()
@@ -48,7 +59,7 @@ def canonical(value: Any) -> bytes:
     """As :func:`encode`, object keys in order: equal values give equal bytes in one environment."""
     if _orjson is not None:
         try:
-            return cast(bytes, _orjson.dumps(value, default=str, option=_orjson.OPT_SORT_KEYS))
+            return cast(bytes, _orjson.dumps(value, default=_text, option=_orjson.OPT_SORT_KEYS))
         except TypeError:
             pass
     return _sorted(value).encode()

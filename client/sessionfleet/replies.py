@@ -13,20 +13,25 @@ import asyncio
 import json
 import secrets
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 
-from sessionfleet.errors import Unavailable
+from sessionfleet.errors import FleetError, Unavailable
 from sessionfleet.feed import LOST, Feed, client, end
 from sessionfleet.names import ANSWER, REPLIES
 from sessionfleet.request import READY
 
 CHECK_SECONDS = 2.0
 """How often waiting answers are looked up by key, in case their message was lost."""
+
+SILENT_SECONDS = 5.0
+"""After so long without an answer the fleet is asked whether it has one for a write."""
 
 FETCH_AT_ONCE = 500
 PAUSE = 0.1
@@ -38,19 +43,24 @@ Stored = dict[str, Any]
 class Reply:
     """The place where one answer arrives; forgotten by the reader when its owner drops it."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str | None) -> None:
         self.future: Future[Stored] = Future()
+        self.key = key
+        """Idempotency key of a write, under which PostgreSQL keeps its answer."""
+        self.since = monotonic()
 
 
 class Replies:
     """Reads the answers of all calls of one client.
 
     ``new_id`` and ``expect`` may be called from any thread; ``start`` and ``close`` belong to the
-    event loop the reader runs in.
+    event loop the reader runs in. ``ask`` gets the answers the fleet has stored under idempotency keys.
     """
 
-    def __init__(self, result_url: str) -> None:
+    def __init__(self, result_url: str, ask: Callable[[list[str]], Awaitable[list[Stored]]]) -> None:
         self._url = result_url
+        self._ask = ask
+        self._asking: asyncio.Task[None] | None = None
         self._mark = secrets.token_hex(6)
         self.channel = f"{REPLIES}{self._mark}"
         """Where workers publish this client's answers."""
@@ -65,9 +75,9 @@ class Replies:
         drawn = secrets.token_hex(9)
         return str(UUID(f"{self._mark}8{drawn[:3]}8{drawn[3:]}"))
 
-    def expect(self, task_id: str) -> Reply:
+    def expect(self, task_id: str, key: str | None = None) -> Reply:
         """Wait for this answer from now on, as long as the reply object is kept."""
-        reply = Reply()
+        reply = Reply(key)
         with self._lock:
             self._waiting[task_id] = reply
         return reply
@@ -96,9 +106,8 @@ class Replies:
 
     async def close(self) -> None:
         """Stop reading. Answers still waited for never come."""
-        if self._task is not None:
-            await end(self._task)
-        self._task = self._subscribed = None
+        await end(*(task for task in (self._task, self._asking) if task is not None))
+        self._task = self._subscribed = self._asking = None
 
     async def _run(self, subscribed: asyncio.Event) -> None:
         pause = PAUSE
@@ -127,6 +136,7 @@ class Replies:
                 self._heard(heard[1])
             if loop.time() >= check_at:
                 await self._fetch(redis)
+                self._ask_for_silent_ones()
                 check_at = loop.time() + CHECK_SECONDS
 
     async def _fetch(self, redis: Redis) -> None:
@@ -139,6 +149,28 @@ class Replies:
                 if data is not None:
                     self._heard(b"[" + data + b"]")
 
+    def _ask_for_silent_ones(self) -> None:
+        """Writes that got no answer for SILENT_SECONDS, one question at a time: it is answered like any call."""
+        if self._asking is not None and not self._asking.done():
+            return
+        silent = monotonic() - SILENT_SECONDS
+        with self._lock:
+            waiting = [
+                (reply.key, task_id) for task_id, reply in self._waiting.items() if reply.key and reply.since < silent
+            ]
+        if waiting:
+            wanted = dict(waiting[:FETCH_AT_ONCE])
+            self._asking = asyncio.create_task(self._find_stored(wanted), name="sessionfleet-stored")
+
+    async def _find_stored(self, wanted: dict[str, str]) -> None:
+        try:
+            found = await self._ask(list(wanted))
+        except FleetError:
+            return  # asked again with the next look
+        for one in found:
+            if wanted.get(one["idempotency_key"]) == one["task_id"]:  # else it is of another call with that key
+                self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
+
     def _heard(self, data: bytes) -> None:
         try:
             answers = json.loads(data)
@@ -146,7 +178,10 @@ class Replies:
             return  # not from a worker; the answer proper is fetched by key
         for stored in answers if isinstance(answers, list) else ():
             if isinstance(stored, dict) and stored.get("status") in READY:
-                with self._lock:
-                    reply = self._waiting.pop(stored.get("task_id", ""), None)
-                if reply is not None and not reply.future.done():
-                    reply.future.set_result(stored)
+                self._arrived(stored)
+
+    def _arrived(self, stored: Stored) -> None:
+        with self._lock:
+            reply = self._waiting.pop(stored.get("task_id", ""), None)
+        if reply is not None and not reply.future.done():
+            reply.future.set_result(stored)

@@ -4,6 +4,7 @@ Importing this package fills :data:`CATALOGUE`.
 """
 
 from sessionfleet.messages.agents import AgentHeartbeat
+from sessionfleet.messages.answers import StoredAnswers
 from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import CATALOGUE, Duty, Message, Write, message_type
 from sessionfleet.messages.content import Update, UpdateContext, UpdateMetrics
@@ -143,6 +144,7 @@ __all__ = [
     "ShowDeadLetter",
     "SimulateSchedule",
     "Start",
+    "StoredAnswers",
     "Terminate",
     "TimeoutWarnings",
     "Touch",

@@ -20,6 +20,7 @@ from sqlalchemy import text
 
 from sessionfleet import AsyncFleet, Event, Fleet
 from sessionfleet.errors import CallTimeout, Unavailable
+from sessionfleet.names import ANSWER
 from tests.integration.client.test_subscribe import Listener, names, numbers
 from tests.support import RunningFleet, eventually
 from tests.support.servers import embedded_servers, new_home
@@ -142,19 +143,22 @@ def test_an_answer_nobody_announced_is_found(valkey: EmbeddedValkey) -> None:
         valkey.start()
         with valkey.client(3) as results:
             for n, handle in enumerate(handles):
-                stored = json.dumps({"status": "SUCCESS", "result": {"n": n}})
-                results.set(f"celery-task-meta-{handle.task_id}", stored)
+                stored = {"status": "SUCCESS", "result": {"n": n}, "task_id": handle.task_id}
+                results.set(f"{ANSWER}{handle.task_id}", json.dumps(stored))
         assert [handle.result(10) for handle in handles] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 def test_progress_and_noise_are_no_answers(valkey: EmbeddedValkey) -> None:
     with Fleet.connect(f"{valkey.url}/0") as client, valkey.client(3) as results:
         handle = client.submit("session.count")
-        channel = f"celery-task-meta-{handle.task_id}"
-        for noise in ("", "{", "[]", "null", '{"status": "STARTED", "result": {}}', '{"status": "RETRY"}'):
+        channel = client._remote.replies.channel
+        started = json.dumps([{"status": "STARTED", "result": {}, "task_id": handle.task_id}])
+        for noise in ("", "{", "[]", "[[]]", "null", '[{"status": "SUCCESS"}]', started):
             assert results.publish(channel, noise) == 1
         assert not handle.done()
-        results.publish(channel, json.dumps({"status": "SUCCESS", "result": {"total": 1}}))
+        results.publish(
+            channel, json.dumps([{"status": "SUCCESS", "result": {"total": 1}, "task_id": handle.task_id}])
+        )
         assert handle.result(5) == {"total": 1}
 
 

@@ -46,7 +46,7 @@ def settings() -> Settings:
 def app() -> Iterator[Celery]:
     """An app whose runtime connects at first use, which these tests never come to."""
     app = Celery("probe", set_as_current=False)
-    runtime = build_runtime(settings(), lambda name, arguments: None)
+    runtime = build_runtime(settings(), lambda name, arguments: None, lambda answers: None)
     app.runtime = runtime
     yield app
     runtime.engine.dispose()
