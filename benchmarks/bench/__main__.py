@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench.environment import python_of
+from benchmarks.bench.environment import EnvironmentMissing, python_of
 from benchmarks.bench.report import text
 
 
@@ -19,7 +19,13 @@ def say(line: str) -> None:
 
 def main() -> None:
     given = arguments()
-    found = measure(given)
+    try:
+        if given.plots:
+            python_of("plots", say)
+        found = measure(given)
+    except EnvironmentMissing as error:
+        say(str(error))
+        sys.exit(2)
     if given.json:
         print(text(found), file=sys.stderr)
         print(json.dumps(found, indent=2))

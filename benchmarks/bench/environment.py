@@ -20,10 +20,14 @@ from workers.launch import locked
 Kind = Literal["peers", "plots"]
 
 
+class EnvironmentMissing(Exception):
+    """The environment could not be made; the text is a sentence that says where to look."""
+
+
 def python_of(kind: Kind, say: Callable[[str], None]) -> Path:
     """The Python of an environment, made first where it is not there: a minute or two, once.
 
-    Raises RuntimeError with the place of pip's log where it cannot be made.
+    Raises EnvironmentMissing with the place of pip's log where it cannot be made.
     """
     home = Home.find().path
     folder = home / f"{kind}-venv"
@@ -51,4 +55,4 @@ def _make(folder: Path, pins: Path, log: Path) -> None:
         # The base's own Python: a venv made by a venv's Python would lose its packages with that.
         for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], pip):
             if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
-                raise RuntimeError(f"the environment {folder.name} could not be made: see {log}")
+                raise EnvironmentMissing(f"the environment {folder.name} could not be made: see {log}")

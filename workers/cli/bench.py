@@ -28,7 +28,7 @@ from workers.supervisor.supervisor import process_environment
 @click.option("--events", type=int, help="Of --growth and of --fanout's relay.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON; the tables go to stderr.")
 def bench(as_json: bool, **options: bool | str | float | None) -> None:
-    """Measure a fleet of its own on embedded, durable servers; about eight minutes.
+    """Measure a fleet of its own on embedded, durable servers; about six minutes.
 
     Beside it, in the same rounds: stock Celery, bare Python and pgbench with the same statement. What is measured,
     and what the bars are: docs/performance.md. Touches no other fleet. Exits with 0 whatever it finds. The ratios
