@@ -44,10 +44,10 @@ ANALYZE bench.sessions
 """
 
 
-def connected(database_url: str, **options: str) -> connection:
+def connected(database_url: str, search_path: str = "public") -> connection:
     """A plain psycopg2 connection from a URL as SQLAlchemy takes it."""
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg2.connect(url, **options)
+    return psycopg2.connect(url, options=f"-c search_path={search_path}")
 
 
 def prepare(database_url: str) -> None:
@@ -62,7 +62,7 @@ class Bare:
     """One connection and its prepared statements; not for two threads at once."""
 
     def __init__(self, database_url: str, redis_url: str = "") -> None:
-        self.db = connected(database_url, options=f"-c search_path={SEARCH_PATH}")
+        self.db = connected(database_url, SEARCH_PATH)
         self.db.autocommit = True
         self.cursor = self.db.cursor()
         self.cursor.execute(f"PREPARE bench_one (uuid, bigint, text, jsonb) AS {statement.ONE}")

@@ -125,15 +125,14 @@ class Ground:
     def parts(self) -> dict[str, list[ManagedProcess]]:
         """The processes that run, by the name of their column."""
         parts = {
-            "postgres": [self.postgres.process],
-            "valkey": [self.valkey.process],
+            "postgres": [one for one in (self.postgres.process,) if one is not None],
+            "valkey": [one for one in (self.valkey.process,) if one is not None],
             "workers": [one for one in self.workers if not one.name.startswith("relay")],
             "relay": [one for one in self.workers if one.name.startswith("relay")],
             "stock": self.stock,
             "peers": self.peers,
         }
-        found = {name: [one for one in part if one is not None] for name, part in parts.items()}
-        return {name: part for name, part in found.items() if part}
+        return {name: part for name, part in parts.items() if part}
 
     def rest(self, seconds: float) -> None:
         """Let the relay come to its end, so that one shape's rest is not the next one's load."""

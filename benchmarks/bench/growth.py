@@ -110,7 +110,7 @@ class Side:
     def bytes_beyond(self) -> float:
         """Bytes that PostgreSQL takes for a session beside the data of its row: headers, free room, indexes."""
         self._read.execute(_BYTES)
-        total, data, count = self._read.fetchone()  # type: ignore[misc]
+        total, data, count = map(float, self._read.fetchone() or ())
         return (total - data) / count
 
     def close(self) -> None:
@@ -138,12 +138,11 @@ def growth(sessions: int, events: int, seconds: float, rounds: int, say: Callabl
             for side in sides if number % 2 else reversed(sides):
                 side.measure(seconds)
         beyond = large.bytes_beyond()
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in small.found:
             one, other = (statistics.median(side.found[name][1:]) for side in sides)
-            rows.append(
-                {"name": name, "small": one, "large": other, "unit": "op/s" if name == "session.update" else "ms"}
-            )
+            unit = "op/s" if name == "session.update" else "ms"
+            rows.append({"name": name, "small": one, "large": other, "unit": unit})
     ratios = {row["name"]: row["large"] / row["small"] for row in rows}
     found = [
         Figure(f"session.update, {sessions:,} sessions against {few:,}", ratios["session.update"], least=0.70),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -23,6 +23,9 @@ PAUSE = 1.0
 """Seconds of undisturbed load after each worker is back."""
 
 READY_SECONDS = 60.0
+
+Answered = tuple[str, str, float]
+"""Key, session id, seconds."""
 
 _EFFECTS = """
     SELECT change ->> 'value', session_id::text, count(*) FROM session_events
@@ -70,22 +73,22 @@ def kills(count: int, say: Callable[[str], None]) -> dict[str, Any]:
         say("looking at what became of them")
         with connected(ground.postgres.url) as database, database.cursor() as run:
             run.execute(_EFFECTS)
-            effects = {mark: (session_id, times) for mark, session_id, times in run.fetchall()}
+            effects = run.fetchall()
             run.execute(_KEYS)
             stored = {row[0] for row in run.fetchall()}
             run.execute(_AGREE)
             disagree = sum(run.fetchone())  # type: ignore[arg-type]
         database.close()
-    answered = [tuple(one) for answer in answers for one in answer["answered"]]
+    answered: list[Answered] = [tuple(one) for answer in answers for one in answer["answered"]]
     unknown = [key for answer in answers for key in answer["unknown"]]
     refused = [one for answer in answers for one in answer["refused"]]
-    lost = [key for key, session_id, _ in answered if effects.get(key, ("", 0))[0] != session_id or key not in stored]
-    doubled = [key for key, (_, times) in effects.items() if times > 1]
+    lost, doubled = judge(answered, effects, stored)
     times = sorted(took * 1e3 for _, _, took in answered)
     return figures.found(
         [
             Figure("kills", len(back)),
             Figure("updates answered", len(answered)),
+            Figure("a second, kills included", len(answered) / max(answer["took"] for answer in answers)),
             Figure("of them lost", len(lost), most=0),
             Figure("doubled", len(doubled), most=0),
             Figure("sessions whose versions, events and audit rows disagree", disagree, most=0),
@@ -102,6 +105,18 @@ def kills(count: int, say: Callable[[str], None]) -> dict[str, Any]:
         doubled=doubled[:100],
         refused=refused[:10],
     )
+
+
+def judge(
+    answered: Sequence[Answered], effects: Iterable[tuple[str, str, int]], stored: Collection[str]
+) -> tuple[list[str], list[str]]:
+    """Keys of updates that are lost: without an event in their session or without a stored answer; and of those
+    that are doubled: with two events, in one session or in two. ``effects``: mark, session id, events."""
+    places: dict[str, list[str]] = {}
+    for mark, session_id, times in effects:
+        places.setdefault(mark, []).extend([session_id] * times)
+    lost = [key for key, session_id, _ in answered if session_id not in places.get(key, ()) or key not in stored]
+    return lost, [mark for mark, found in places.items() if len(found) > 1]
 
 
 def _kill(ground: Ground, control: Control, number: int) -> float:

@@ -61,4 +61,4 @@ async def _kept(job: Job) -> Answer:
                 await update(f"{job['process']}-{number}-{count}")
 
         await asyncio.gather(*map(writer, range(job["outstanding"])))
-    return {**found, "repeats": repeats[0]}
+    return {**found, "repeats": repeats[0], "took": run.answer()["took"]}

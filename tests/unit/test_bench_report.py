@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.bench import peers
 from benchmarks.bench.figures import Figure, figures_of, found, percentile
+from benchmarks.bench.kills import judge
 from benchmarks.bench.report import table, text
 from benchmarks.bench.run import compared
 from benchmarks.bench.shapes import RATIOS, SHAPES, Ratio
@@ -82,3 +83,12 @@ def test_percentiles_are_values_that_occurred() -> None:
 def test_memory_is_compared_after_the_start() -> None:
     sizes = [10.0] * 4 + [100.0] * 4 + [105.0] * 8 + [150.0] * 4
     assert growths([{"mib": {"sessions.1": size}} for size in sizes]) == {"sessions.1": 1.5}
+
+
+def test_what_a_kill_loses_or_doubles_is_seen() -> None:
+    answered = [(key, "s1", 0.1) for key in ("good", "no event", "no answer", "elsewhere", "twice")]
+    effects = [("good", "s1", 1), ("no answer", "s1", 1), ("elsewhere", "s2", 1), ("twice", "s1", 2)]
+    effects += [("given up", "s1", 1), ("in two sessions", "s1", 1), ("in two sessions", "s2", 1)]
+    lost, doubled = judge(answered, effects, {"good", "no event", "elsewhere", "twice"})
+    assert lost == ["no event", "no answer", "elsewhere"]
+    assert doubled == ["twice", "in two sessions"]
