@@ -7,6 +7,7 @@ pinned and hashed. A stamp says whether an environment is complete; a cut one is
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 import time
@@ -45,6 +46,15 @@ def python_of(kind: Kind, say: Callable[[str], None]) -> Path:
         stamp.write_text(wanted)
         say(f"environment for {kind} ready after {time.monotonic() - started:.0f} s")
     return folder / "bin" / "python"
+
+
+def pinned(distribution: str) -> str:
+    """The version of a peer."""
+    pins = (ROOT / "requirements" / "peers.txt").read_text()
+    found = re.search(rf"^{re.escape(distribution)}==(\S+)", pins, re.MULTILINE)
+    if found is None:
+        raise LookupError(f"requirements/peers.txt does not pin {distribution}")
+    return found[1]
 
 
 def _make(folder: Path, pins: Path, log: Path) -> None:

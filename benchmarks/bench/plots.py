@@ -58,9 +58,8 @@ def latency(shapes: list[dict[str, Any]], about: str) -> Figure:
     axes.scatter(low, places, color=colours, zorder=3, label="p50")
     axes.scatter(high, places, color=colours, marker="|", s=120, zorder=3, label="p99")
     for place, one in zip(places, shown, strict=True):
-        axes.annotate(
-            f"  {one['p50_ms']:,.2g} to {one['p99_ms']:,.2g}", (one["p99_ms"], place), va="center", fontsize=8
-        )
+        text = f"  {_short(one['p50_ms'])} to {_short(one['p99_ms'])}"
+        axes.annotate(text, (one["p99_ms"], place), va="center", fontsize=8)
     axes.set_yticks(places, [one["name"] for one in shown])
     axes.set_xscale("log")
     axes.legend(loc="lower right", fontsize=8)
@@ -73,7 +72,7 @@ def growth(rows: list[dict[str, Any]], about: str) -> Figure:
     figure, axes = _page(len(rows), "Large database relative to small (1 = no difference)", about)
     shares = [row["large"] / row["small"] for row in rows]
     bars = axes.barh([row["name"] for row in rows], shares, color=OURS)
-    labels = [f" {row['small']:,.3g} -> {row['large']:,.3g} {row['unit']}" for row in rows]
+    labels = [f" {_short(row['small'])} to {_short(row['large'])} {row['unit']}" for row in rows]
     axes.bar_label(bars, labels=labels, fontsize=8)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_xlim(0, max(shares) * 1.4)
@@ -100,6 +99,10 @@ def _page(lines: int, title: str, about: str) -> tuple[Figure, Any]:
     axes.spines[["top", "right"]].set_visible(False)
     figure.text(0.01, -0.02, about, fontsize=7, color="#57606a")
     return figure, axes
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _colours(shapes: list[dict[str, Any]]) -> list[str]:

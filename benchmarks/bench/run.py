@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.bench import bare, figures, peers
 from benchmarks.bench.beside import Beside
+from benchmarks.bench.environment import pinned
 from benchmarks.bench.figures import Figure
 from benchmarks.bench.ground import Ground
 from benchmarks.bench.loads import Loads, Measured
@@ -47,7 +48,7 @@ def bench(seconds: float, rounds: int, say: Callable[[str], None], peers_python:
     names[PGBENCH] = f"pgbench, {CLIENTS} clients (p50: mean)"
     shapes = {key: {"key": key, "name": names[key], **_median(each)} for key, each in measured.items()}
     ratios = RATIOS + (peers.RATIOS if beside else ())
-    notes = [f"- {peer.shapes[0].name.partition(',')[0]}: {peer.less}" for peer in peers.PEERS if beside]
+    notes = [f"- {peer.distribution} {pinned(peer.distribution)}: {peer.less}" for peer in peers.PEERS if beside]
     return figures.found(
         compared(shapes, ratios),
         before,

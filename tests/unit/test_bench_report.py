@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.bench import peers
+from benchmarks.bench.environment import pinned
 from benchmarks.bench.figures import Figure, figures_of, found, percentile
 from benchmarks.bench.kills import judge
 from benchmarks.bench.report import table, text
@@ -30,6 +31,11 @@ def test_a_ratio_compares_ours_with_what_its_text_says() -> None:
         assert how[ratio.other] != "ours", ratio.text
         assert sizes[ratio.one] == sizes.get(ratio.other, 1), ratio.text
         assert ("stock" in ratio.text) == (how[ratio.other] == "stock"), ratio.text
+
+
+def test_every_peer_is_pinned() -> None:
+    versions = [pinned(peer.distribution) for peer in peers.PEERS]
+    assert all(version[0].isdigit() for version in versions)
 
 
 def test_a_ratio_divides_and_keeps_the_side_of_its_bar() -> None:

@@ -16,6 +16,8 @@ class Peer:
     """One of them: what it does less than the fleet, its shapes, and the arguments of Python for its workers."""
 
     module: str
+    distribution: str
+    """As requirements/peers.txt pins it."""
     less: str
     shapes: tuple[Shape, ...]
     workers: tuple[tuple[str, ...], ...] = ()
@@ -31,11 +33,13 @@ _APPEND = "broker and workers, version check of the caller, audit, stored answer
 PEERS = (
     Peer(
         "dramatiq",
+        "dramatiq",
         f"The bare statement behind a queue: no {_QUEUE}.",
         (Shape("dramatiq", "dramatiq bare statement, 2 clients x 32", "dramatiq", "", 2, 32),),
         (("-m", "dramatiq", _name("dramatiq"), "--processes", "2", "--threads", "8"),),
     ),
     Peer(
+        "taskiq",
         "taskiq",
         f"The bare statement behind a Redis Stream: no {_QUEUE}.",
         (Shape("taskiq", "taskiq bare statement, 2 clients x 32", "taskiq", "", 2, 32),),
@@ -43,12 +47,14 @@ PEERS = (
     ),
     Peer(
         "procrastinate",
+        "procrastinate",
         f"The bare statement behind a queue in PostgreSQL; its jobs have no results, so the caller learns only"
         f" that it is done, from the job's row: no {_QUEUE}.",
         (Shape("procrastinate", "procrastinate bare statement, 1 client x 64", "procrastinate", "", 1, 64),),
         (("-m", _name("procrastinate")),),
     ),
     Peer(
+        "dbos",
         "dbos",
         f"The bare statement as the one step of a workflow: no {_QUEUE}. In place without a queue; the queue is"
         " polled every 10 ms.",
@@ -59,6 +65,7 @@ PEERS = (
     ),
     Peer(
         "langgraph",
+        "langgraph-checkpoint-postgres",
         f"Appends a checkpoint of 1 KB in the caller's process: no {_APPEND}.",
         (
             Shape("langgraph", "LangGraph PostgresSaver put, in 2 processes", "langgraph", "put", 2),
@@ -67,12 +74,14 @@ PEERS = (
     ),
     Peer(
         "adk",
+        "google-adk",
         f"Appends an event with a change of state in the caller's process, with its own check for stale sessions:"
         f" no {_APPEND}.",
         (Shape("adk", "google-adk append_event, in 2 processes", "adk", "", 2),),
     ),
     Peer(
         "agents",
+        "openai-agents",
         f"Appends an item in the caller's process; no state at all: no {_APPEND}.",
         (Shape("agents", "openai-agents add_items, in 2 processes", "agents", "", 2),),
     ),
