@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import psutil
 
@@ -22,8 +24,10 @@ from workers.supervisor import make_process, read_procfile
 from workers.supervisor.supervisor import process_environment
 
 LINES = ("sessions", "sessions", "relay")
-STOCK_DATABASES = (8, 9)
-"""Broker and results of stock Celery, on the same Valkey."""
+POSTGRES = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
+
+STOCK_DATABASES = (8, 9, 10)
+"""Broker and results of stock Celery, and the cache of the bare operations, on the same Valkey."""
 
 SESSIONS = 1000
 READY_SECONDS = 60.0
@@ -31,18 +35,33 @@ CONTEXT = {"note": "x" * 900}
 
 
 class Ground:
-    """Everything that runs; close it in any case."""
+    """Everything that runs; a context manager that ends all processes and removes the files.
 
-    def __init__(self) -> None:
+    ``start`` is made of steps (``servers``, ``fleet``, ``stock``, ``make_sessions``) for measurements that
+    need something between them or not all of them. ``lines``: what of the Procfile runs.
+    """
+
+    def __init__(self, lines: Sequence[str] = LINES, settings: dict[str, str] | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="fleet-bench-"))
         self.home.chmod(0o755)
-        self.postgres = EmbeddedPostgres(self.home, settings={"shared_buffers": "512MB", "max_wal_size": "4GB"})
+        self.lines = lines
+        self.postgres = EmbeddedPostgres(self.home, settings=POSTGRES | (settings or {}))
         self.valkey = EmbeddedValkey(self.home)
         self.workers: list[ManagedProcess] = []
-        self.stock: list[subprocess.Popen[bytes]] = []
+        self.stock: list[ManagedProcess] = []
+        self.peers: list[ManagedProcess] = []
+        self.ids: list[str] = []
 
-    def start(self) -> None:
-        """Servers, then two session workers and a relay, two stock workers, and the sessions."""
+    def start(self, sessions: int = SESSIONS, *, stock: bool = False) -> None:
+        """Servers, the fleet's processes, two stock workers if wanted, and the sessions."""
+        self.servers()
+        self.fleet()
+        if stock:
+            self.stock_workers()
+        self.make_sessions(sessions)
+
+    def servers(self) -> None:
+        """PostgreSQL and Valkey, migrated."""
         self.postgres.start()
         self.valkey.start()
         self.redis_url = f"{self.valkey.url}/0"
@@ -56,34 +75,64 @@ class Ground:
             "FLEET_SESSION_TIMEOUT_SECONDS": "86400",
         }
         migrate(Settings.load(environ))
-        for number, line in enumerate(LINES, start=1):
-            process = make_process(read_procfile()[line], number, environ=environ, logs=self.home / "logs")
-            self.workers.append(process)
-            process.start()
-        broker, results = (f"{self.valkey.url}/{number}" for number in STOCK_DATABASES)
-        environ |= {"BENCH_BROKER": broker, "BENCH_RESULTS": results, "BENCH_DATABASE": self.postgres.url}
-        self.environ = environ
-        for number in (1, 2):
-            command = [sys.executable, "-m", "celery", "-A", "benchmarks.bench.stock", "worker", "--pool", "solo"]
-            command += ["-n", f"stock{number}@bench", "-l", "error", "--without-gossip", "--without-mingle"]
-            log = (self.home / f"stock{number}.log").open("wb")
-            self.stock.append(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log))
+        broker, results, cache = (f"{self.valkey.url}/{number}" for number in STOCK_DATABASES)
+        self.environ = environ | {
+            "BENCH_BROKER": broker,
+            "BENCH_RESULTS": results,
+            "BENCH_CACHE": cache,
+            "BENCH_DATABASE": self.postgres.url,
+        }
+
+    def fleet(self) -> None:
+        """The lines of the Procfile; returns when a worker answers."""
+        for line in self.lines:
+            self.add(line)
         with Fleet.connect(self.redis_url) as fleet:
             fleet.call("session.count", READY_SECONDS)
-            with fleet.batch() as batch:
-                made = [batch.add("session.create", status="active", context=CONTEXT) for _ in range(SESSIONS)]
-            self.ids = [one.result()["id"] for one in made]
+
+    def add(self, line: str) -> ManagedProcess:
+        """One more process of a line of the Procfile."""
+        number = len(self.workers) + 1
+        process = make_process(read_procfile()[line], number, environ=self.environ, logs=self.home / "logs")
+        self.workers.append(process)
+        process.start()
+        return process
+
+    def stock_workers(self) -> None:
+        """Two workers of an unmodified Celery."""
+        for number in (1, 2):
+            command = ["celery", "-A", "benchmarks.bench.stock", "worker", "--pool", "solo", "-l", "error"]
+            command += ["-n", f"stock{number}@bench", "--without-gossip", "--without-mingle"]
+            self.stock.append(self.process(f"stock.{number}", sys.executable, ["-m", *command]))
+
+    def process(self, name: str, python: str | Path, arguments: Sequence[str], **environ: str) -> ManagedProcess:
+        """One more process, started in the checkout, that ends with this one."""
+        command, log = [str(python), *arguments], self.home / "logs" / f"{name}.log"
+        started = ManagedProcess(name, command, env=self.environ | environ, cwd=ROOT, log=log)
+        started.start()
+        return started
+
+    def make_sessions(self, count: int, **more: Any) -> None:
+        """Active sessions with 1 KB of context, by the fleet itself."""
+        with Fleet.connect(self.redis_url) as fleet, fleet.batch() as batch:
+            made = [batch.add("session.create", status="active", context=CONTEXT, **more) for _ in range(count)]
+            self.ids += [one.result()["id"] for one in made]
 
     def cpu(self) -> dict[str, float]:
         """Seconds of processor time so far, by part."""
+        return {name: sum(used_by(one.pid) for one in processes) for name, processes in self.parts().items()}
+
+    def parts(self) -> dict[str, list[ManagedProcess]]:
+        """The processes that run, by the name of their column."""
         parts = {
-            "postgres": [self.postgres.process.pid],  # type: ignore[union-attr]
-            "valkey": [self.valkey.process.pid],  # type: ignore[union-attr]
-            "workers": [one.pid for one in self.workers if not one.name.startswith("relay")],
-            "relay": [one.pid for one in self.workers if one.name.startswith("relay")],
-            "stock": [one.pid for one in self.stock],
+            "postgres": [one for one in (self.postgres.process,) if one is not None],
+            "valkey": [one for one in (self.valkey.process,) if one is not None],
+            "workers": [one for one in self.workers if not one.name.startswith("relay")],
+            "relay": [one for one in self.workers if one.name.startswith("relay")],
+            "stock": self.stock,
+            "peers": self.peers,
         }
-        return {name: sum(map(used_by, pids)) for name, pids in parts.items()}
+        return {name: part for name, part in parts.items() if part}
 
     def rest(self, seconds: float) -> None:
         """Let the relay come to its end, so that one shape's rest is not the next one's load."""
@@ -91,26 +140,37 @@ class Ground:
 
     def close(self) -> None:
         """Ends all processes and removes the files."""
-        for one in self.stock:
-            one.kill()
-            one.wait()
+        for process in (*self.stock, *self.peers):
+            process.kill_group()
+            process.wait(10)
         for process in self.workers:
             process.stop(10)
         self.valkey.stop()
         self.postgres.remove()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 def used_by(pid: int) -> float:
-    """Seconds of processor time of a process and its children."""
-    total = 0.0
+    """Seconds of processor time of a process and its children, also of those that have ended."""
+    return sum(sum(one.cpu_times()[:4]) for one in _family(pid))
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of memory of a process and its children that are in RAM (RSS; shared pages count for each)."""
+    return sum(one.memory_info().rss for one in _family(pid))
+
+
+def _family(pid: int) -> list[psutil.Process]:
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        found = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        return [one for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     except psutil.Error:
-        return 0.0
-    for one in family:
-        try:
-            total += sum(one.cpu_times()[:2])
-        except psutil.Error:
-            continue
-    return total
+        return []

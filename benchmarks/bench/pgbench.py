@@ -10,11 +10,12 @@ from typing import Any
 import psutil
 from sqlalchemy import make_url
 
-from benchmarks.bench.bare import WRITE, connected
+from benchmarks.bench.bare import SEARCH_PATH, connected
+from benchmarks.bench.statement import write
 
 CLIENTS = 4
-ONE_OF_THEM = """SELECT id, state_version AS version, gen_random_uuid()::text AS key
-    FROM bench_ids JOIN sessions USING (id) WHERE number = :number FOR NO KEY UPDATE OF sessions"""
+ONE_OF_THEM = """SELECT id, NULL::bigint AS version, gen_random_uuid()::text AS key
+    FROM bench_ids WHERE number = :number"""
 
 
 class PgBench:
@@ -25,9 +26,7 @@ class PgBench:
         self.program = program if program.is_file() else None
         self._url = make_url(database_url)
         self._script = home / "update.sql"
-        statement = WRITE.partition(" AS\n")[2].strip()
-        statement = statement.replace("SELECT * FROM unnest($1, $2, $3) AS one(id, version, key)", ONE_OF_THEM)
-        statement = statement.replace("$4", """'{"step": 1}'::jsonb""").replace("\n", " ")
+        statement = write(ONE_OF_THEM, "jsonb_build_object('step', 1)").strip().replace("\n", " ")
         self._script.write_text(f"\\set number random(1, {len(ids)})\n{statement};\n")
         with connected(database_url) as db, db.cursor() as cursor:
             cursor.execute("CREATE TABLE bench_ids (number int PRIMARY KEY, id uuid)")
@@ -47,7 +46,7 @@ class PgBench:
                 "-T", str(max(1, round(seconds))), "-f", str(self._script),
                 "-h", url.host or "", "-p", str(url.port), "-U", url.username or "", url.database or "",
             ],
-            env={"PGPASSWORD": url.password or "", "PATH": ""},
+            env={"PGPASSWORD": url.password or "", "PGOPTIONS": f"-c search_path={SEARCH_PATH}", "PATH": ""},
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         rate = re.search(r"tps = ([\d.]+)", done.stdout)

@@ -2,110 +2,73 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import bare, figures, peers
+from benchmarks.bench.beside import Beside
+from benchmarks.bench.environment import pinned
+from benchmarks.bench.figures import Figure
 from benchmarks.bench.ground import Ground
+from benchmarks.bench.loads import Loads, Measured
 from benchmarks.bench.pgbench import CLIENTS, PgBench
-from benchmarks.bench.shapes import RATIOS, SHAPES, Shape
-from workers.home import ROOT
+from benchmarks.bench.shapes import LATENCY, RATIOS, SHAPES, Ratio
 
-Measured = dict[str, Any]
-PAUSE = 0.3
+PGBENCH = "pgbench"
 
 
-class Load:
-    """The load processes of a run, started once."""
-
-    def __init__(self, environ: dict[str, str], count: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.bench.load"]
-        self._processes = [
-            subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(count)
-        ]
-
-    def run(self, count: int, job: dict[str, Any]) -> list[Measured]:
-        """The job in so many processes at once."""
-        chosen = self._processes[:count]
-        for process in chosen:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(job) + "\n")
-            process.stdin.flush()
-        answers = []
-        for process in chosen:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError("a load process ended; its error is above")
-            answers.append(json.loads(line))
-        return answers
-
-    def close(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-
-def bench(seconds: float, rounds: int, say: Callable[[str], None]) -> Measured:
-    """The whole run: ``{seconds, rounds, shapes: [...], ratios: {text: value}}``."""
-    ground = Ground()
-    load: Load | None = None
-    try:
+def bench(seconds: float, rounds: int, say: Callable[[str], None], peers_python: Path | None = None) -> Measured:
+    """The whole run: ``{machine, seconds, rounds, shapes: [...], figures: [...], notes: [...]}``. With
+    ``peers_python`` the peers are measured in the same rounds."""
+    before = figures.load()
+    measured: dict[str, list[Measured]] = {}
+    with Ground() as ground, ExitStack() as stack:
         say("starting servers and workers")
-        ground.start()
+        ground.start(stock=True)
+        bare.prepare(ground.postgres.url)
         pgbench = PgBench(ground.postgres.url, ground.postgres.process.pid, ground.home, ground.ids)  # type: ignore[union-attr]
-        load = Load(ground.environ, max(shape.processes for shape in SHAPES))
-        _one(ground, load, SHAPES[3], 1.0)  # connections, prepared statements, warm caches
-        found: list[list[Measured]] = [[] for _ in SHAPES]
-        beside: list[Measured] = []
+        loads = stack.enter_context(closing(Loads(ground.environ, max(shape.processes for shape in SHAPES))))
+        for key in ("many", "stock-full"):  # connections, prepared statements, warm caches
+            loads.run(next(shape for shape in SHAPES if shape.key == key), ground, 1.0)
+        beside = None
+        if peers_python is not None:
+            beside = stack.enter_context(closing(Beside(ground, peers_python, say)))
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}")
-            for place, shape in enumerate(SHAPES):
-                found[place].append(_one(ground, load, shape, seconds))
+            for shape in SHAPES:
+                measured.setdefault(shape.key, []).append(loads.run(shape, ground, seconds))
+            for shape in beside.shapes if beside else ():
+                measured.setdefault(shape.key, []).append(beside.run(shape, seconds))  # type: ignore[union-attr]
             if pgbench.program is not None:
-                beside.append(pgbench.measure(seconds))
-    finally:
-        if load is not None:
-            load.close()
-        ground.close()
-    shapes = [{"name": shape.name, **_median(each)} for shape, each in zip(SHAPES, found, strict=True)]
-    ratios = {text: shapes[one]["rate"] / shapes[other]["rate"] for text, one, other in RATIOS}
-    if beside:
-        shapes.append({"name": f"pgbench, {CLIENTS} clients (p50: mean)", **_median(beside)})
-    return {"seconds": seconds, "rounds": rounds, "shapes": shapes, "ratios": ratios}
+                measured.setdefault(PGBENCH, []).append(pgbench.measure(seconds))
+    names = {shape.key: shape.name for shape in (*SHAPES, *(beside.shapes if beside else ()))}
+    names[PGBENCH] = f"pgbench, {CLIENTS} clients (p50: mean)"
+    shapes = {key: {"key": key, "name": names[key], **_median(each)} for key, each in measured.items()}
+    ratios = RATIOS + (peers.RATIOS if beside else ())
+    notes = [f"- {peer.distribution} {pinned(peer.distribution)}: {peer.less}" for peer in peers.PEERS if beside]
+    return figures.found(
+        compared(shapes, ratios),
+        before,
+        measurement="shapes",
+        seconds=seconds,
+        rounds=rounds,
+        shapes=list(shapes.values()),
+        notes=["\n".join(notes)] if notes else [],
+    )
 
 
-def _one(ground: Ground, load: Load, shape: Shape, seconds: float) -> Measured:
-    job = {
-        "how": shape.how,
-        "shape": shape.shape,
-        "outstanding": shape.outstanding,
-        "size": shape.size,
-        "seconds": seconds,
-        "redis_url": ground.redis_url,
-        "ids": ground.ids,
-    }
-    ground.rest(PAUSE)
-    before = ground.cpu()
-    answers = load.run(shape.processes, job)
-    used = {name: value - before[name] for name, value in ground.cpu().items()}
-    operations = sum(answer["operations"] for answer in answers)
-    times = sorted(value for answer in answers for value in answer["times"])
-    used["clients"] = sum(answer["cpu"] for answer in answers)
-    return {
-        "rate": sum(answer["operations"] / answer["took"] for answer in answers),
-        "p50_ms": _at(times, 0.5) * 1e3,
-        "p99_ms": _at(times, 0.99) * 1e3,
-        **{f"{name}_us": value / operations * 1e6 for name, value in used.items()},
-    }
-
-
-def _at(times: Sequence[float], part: float) -> float:
-    return times[min(len(times) - 1, int(len(times) * part))]
+def compared(shapes: dict[str, Measured], ratios: Sequence[Ratio]) -> list[Figure]:
+    """The figures with a bar, from medians by key."""
+    text, key, most = LATENCY
+    found = [Figure(text, shapes[key]["p99_ms"], "ms", most=most)]
+    for ratio in ratios:
+        value = shapes[ratio.one][ratio.of] / shapes[ratio.other][ratio.of]
+        bars: dict[str, Any] = {"most" if ratio.at_most else "least": ratio.bar}
+        found.append(Figure(ratio.text, value, **bars))
+    return found
 
 
 def _median(rounds: Sequence[Measured]) -> Measured:

@@ -13,19 +13,34 @@ from workers.home import ROOT
 from workers.supervisor.supervisor import process_environment
 
 
-@click.command()
+@click.command(epilog="Each of --peers, --growth, --hot, --fanout, --soak and --kills is a measurement of its own.")
 @click.option("--quick", is_flag=True, help="Three rounds of 1.5 seconds a shape: under three minutes.")
-@click.option("--json", "as_json", is_flag=True, help="Everything that was measured, as JSON.")
-def bench(quick: bool, as_json: bool) -> None:
+@click.option("--peers", is_flag=True, help="Also dramatiq, taskiq, procrastinate, DBOS, LangGraph, ADK, Agents.")
+@click.option("--growth", is_flag=True, help="1,000,000 sessions with 10,000,000 events against 10,000.")
+@click.option("--hot", is_flag=True, help="64 writers on one session against 64 writers on 64.")
+@click.option("--fanout", is_flag=True, help="From the commit to 100 subscribers; the relay alone.")
+@click.option("--soak", type=float, metavar="MINUTES", help="1,000 sessions, each an operation a second.")
+@click.option("--kills", type=int, metavar="N", help="SIGKILL a worker N times under load; count the effects.")
+@click.option("--plots", metavar="DIR", is_flag=False, flag_value="docs/images", help="Write PNGs there.")
+@click.option("--rounds", type=int, help="Rounds instead of five.")
+@click.option("--seconds", type=float, help="Seconds of each shape and round.")
+@click.option("--sessions", type=int, help="Of --growth and --soak.")
+@click.option("--events", type=int, help="Of --growth and of --fanout's relay.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as JSON; the tables go to stderr.")
+def bench(as_json: bool, **options: bool | str | float | None) -> None:
     """Measure a fleet of its own on embedded, durable servers; about six minutes.
 
-    Beside it, in the same rounds: stock Celery, bare Python and pgbench with the same statement. What is measured:
-    docs/performance.md. Touches no other fleet. The ratios count, not the figures: leave the machine alone meanwhile.
+    Beside it, in the same rounds: stock Celery, bare Python and pgbench with the same statement. What is measured,
+    and what the bars are: docs/performance.md. Touches no other fleet. Exits with 0 whatever it finds. The ratios
+    count, not the figures: leave the machine alone meanwhile.
     """
     if not (ROOT / "benchmarks" / "bench").is_dir():
         say("the benchmarks are not installed here: use a checkout.")
         sys.exit(2)
-    command = [sys.executable, "-m", "benchmarks.bench"]
-    command += ["--quick"] if quick else []
-    command += ["--json"] if as_json else []
+    command = [sys.executable, "-m", "benchmarks.bench", *(["--json"] if as_json else [])]
+    for name, value in options.items():
+        if value is True:
+            command.append(f"--{name}")
+        elif value not in (None, False):
+            command += [f"--{name}", str(value)]
     sys.exit(subprocess.run(command, cwd=ROOT, env=process_environment(os.environ), check=False).returncode)
