@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -20,6 +20,7 @@ from sessionfleet.consumer import BATCH, AsyncConsumer
 from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
+from sessionfleet.outbox import Outbox
 from sessionfleet.publisher import CONNECTIONS, Publisher
 from sessionfleet.replies import Replies, Reply
 from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
@@ -92,6 +93,7 @@ class AsyncFleet:
         self.replies = Replies(servers.result_url, self._stored_answers)
         self.publisher = Publisher(servers.broker_url, submit_timeout, self.replies.channel)
         self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
+        self._outbox = Outbox(self._publish_now, AT_ONCE)
         self._documents = CachedDocuments(servers.cache_url)
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[Any]] = set()
@@ -317,6 +319,12 @@ class AsyncFleet:
         return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
 
     async def _publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
+        if self.buffer is not None or not requests:
+            await self._publish_now(requests, until, ignore_result)
+        else:
+            await self._outbox.put(requests, until, ignore_result)
+
+    async def _publish_now(self, requests: Sequence[Request], until: float, ignore_result: bool) -> None:
         await self._in_thread(lambda: self.publish(*requests, until=until, ignore_result=ignore_result))
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
@@ -335,6 +343,7 @@ class AsyncFleet:
             unsent = await self._in_thread(lambda: buffer.close(self.submit_timeout))
         for subscription in list(self._following):
             await subscription.aclose()
+        await self._outbox.close()
         await self.replies.close()
         await self._documents.aclose()
         if self._jobs:  # each ends within submit_timeout, whatever the server does

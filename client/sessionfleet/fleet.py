@@ -171,9 +171,7 @@ class Fleet:
         requests = [prepare(remote.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        handles = [
-            Handle(request, remote.replies.expect(request.task_id, request.idempotency_key)) for request in requests
-        ]
+        replies = [remote.replies.expect(one.task_id, one.idempotency_key) for one in requests]
         remote.publish(*requests, until=until)
         return [Handle(request, reply) for request, reply in zip(requests, replies, strict=True)]
 

@@ -213,14 +213,13 @@ def test_a_cached_answer_needs_no_database(app: Celery) -> None:
     assert asked == ["s"]
 
 
-def test_an_operation_knows_its_session_and_its_key(app: Celery) -> None:
+def test_an_operation_knows_its_session_and_its_key() -> None:
     """A-02, B-13: either id of a create, the task id where no key is given."""
-    runtime = app.runtime.bound("task-7", "t")
     id_ = uuid4()
 
     def keys(name: str, **arguments: Any) -> tuple[str | None, str | None, str]:
         message: Any = CATALOGUE[name].parse(arguments)
-        operation = base.operation_of(base.DECLARED[name], runtime, message)
+        operation = base.operation_of(base.DECLARED[name], "task-7", message)
         assert operation.task_id == "task-7"
         return operation.session_key, operation.second_key, operation.key
 
