@@ -37,8 +37,8 @@ SLICE = 0.01
 """Seconds of running tasks after which the rest of a fetch waits for the next turn of the loop."""
 
 AHEAD = 0.05
-"""Seconds of work one fetch takes at most, by the pace of those before: what is slow stays in the queue, where other
-workers and higher priorities find it."""
+"""Seconds of tasks one fetch takes at most, by the pace of those before: what is slow stays in the queue, where other
+workers and higher priorities find it. Messages that a consumer collects count for next to nothing."""
 
 
 class SafeChannel(KeepingChannel):
@@ -63,7 +63,8 @@ class SafeChannel(KeepingChannel):
         self._bell_next = False
         self._source_needed = True
         self._pace = AHEAD / 4
-        self._fetched_at, self._fetched_count = 0.0, 0
+        """Seconds a message took to deliver, its task in this thread included; lately, on average."""
+        self._delivery_seconds, self._fetched_count = 0.0, 0
         self.delivered: Callable[[], None] | None = None
         """Called after each part of a fetch was delivered: for a consumer that collects messages."""
         super().__init__(*args, **kwargs)
@@ -181,7 +182,7 @@ class SafeChannel(KeepingChannel):
             self._batch.extend(self._fetch.unpack(answer))
         if not self._batch:
             raise Empty
-        self._fetched_at, self._fetched_count = monotonic(), len(self._batch)
+        self._delivery_seconds, self._fetched_count = 0.0, len(self._batch)
 
     def drop_silent_connection(self) -> None:
         """Give up a connection whose answer is ``reply_within`` seconds overdue: nobody is at its other end."""
@@ -201,16 +202,18 @@ class SafeChannel(KeepingChannel):
         slow tasks delay neither acknowledgements nor remote control nor shutdown. Whether there was anything."""
         if not self._batch:
             return False
-        until = monotonic() + SLICE
+        began = monotonic()
+        until = began + SLICE
         try:
             while self._batch and not self._closing:
                 self._take(self._batch.popleft())
                 if not self.in_loop or monotonic() >= until:
                     break
+            self._delivery_seconds += monotonic() - began
             if self.delivered is not None:
                 self.delivered()
             if not self._batch and self._fetched_count:
-                last = (monotonic() - self._fetched_at) / self._fetched_count
+                last = self._delivery_seconds / self._fetched_count
                 self._pace, self._fetched_count = max(1e-6, (self._pace + last) / 2), 0
         finally:
             if self._batch and self.connection is not None:

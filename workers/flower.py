@@ -20,6 +20,7 @@ from flower.options import options as flower_options
 from flower.urls import settings as tornado_settings
 
 from sessionfleet.errors import FleetError
+from workers import flower_events
 from workers.app import create_app
 from workers.logging import configure_logging
 from workers.preflight import check_servers
@@ -56,6 +57,7 @@ def build_flower(settings: Settings) -> Flower:
     flower_options.max_tasks = MAX_TASKS
     # Believe X-Real-Ip and X-Scheme only where a proxy on this host is the one that sets them.
     flower_options.xheaders = settings.flower_host in ("127.0.0.1", "::1", "localhost")
+    flower_events.install()
     web = {**tornado_settings, "cookie_secret": _cookie_secret(settings)}
     flower = Flower(capp=create_app(settings), options=flower_options, **web)
     flower.add_handlers(r".*", [(r"/api/task/result/(.+)", Answer)])

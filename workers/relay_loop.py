@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fanout.hints import Hints
 from fanout.publish import Publisher, PublishOutage
 from sessions import leadership
-from sessions.outbox import NAME, Leader
+from sessions.outbox import MAX_BATCH, NAME, Leader
 from tasks.outbox_drain import Drain, NoLongerLeader, Step
 from workers.relay_lease import LIFE, HeldLease
 
@@ -36,6 +36,9 @@ GROUPS_EVERY = 5.0
 WAITING_TOO_LONG = 10.0
 """Seconds that committed events may wait for an older transaction before it is logged: the workers' own
 transactions are cut off by then."""
+
+GATHER = 0.003
+"""Seconds between two reads while events come: under load one read then serves many transactions."""
 
 NAP, MAX_NAP = 0.002, 0.05
 """Seconds to the next look while committed events wait for an older transaction, doubling."""
@@ -109,7 +112,10 @@ class Relay:
     def _rest(self, step: Step, nap: float, stop: threading.Event) -> None:
         if step.pause:
             stop.wait(step.pause)
-        elif not step.more:
+        elif step.more:
+            if step.published + step.repeats < MAX_BATCH // 2:
+                stop.wait(GATHER)
+        else:
             self._hints.wait(nap if step.waiting else POLL, stop)
 
     def _wait_out(self, error: Exception, lease: HeldLease, stop: threading.Event) -> None:
