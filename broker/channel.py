@@ -139,14 +139,19 @@ class SafeChannel(KeepingChannel):
         """Read the answer to the last request; deliver what was fetched."""
         if self._request == "plain":
             return bool(super()._brpop_read(**options))
+        waited_for_bell = self._request == "bell"
         try:
-            if self._request == "bell":
+            if waited_for_bell:
                 self._bell_rang(self._answer(options))
-                raise Empty
-            self._fetched(options)
+            else:
+                self._fetched(options)
         finally:
             self._in_poll = False
             self._flush_brpop_reauth()
+        if waited_for_bell:
+            if self.in_loop and not self._closing and self.qos.can_consume():
+                self._brpop_start()  # now and not with the next turn of the loop: somebody waits for an answer
+            raise Empty
         return self.go_on()
 
     def _poll_error(self, type: str, **options: Any) -> None:  # noqa: A002 - kombu's name

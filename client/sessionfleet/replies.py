@@ -10,20 +10,19 @@ asked for what PostgreSQL holds under its idempotency key.
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from time import monotonic
 from typing import Any
-from uuid import UUID
 from weakref import WeakValueDictionary
 
 from redis.asyncio import Redis
 
 from sessionfleet.errors import FleetError, Unavailable
 from sessionfleet.feed import LOST, Feed, client, end
+from sessionfleet.jsontext import decode
 from sessionfleet.names import ANSWER, REPLIES
 from sessionfleet.request import READY
 
@@ -72,8 +71,8 @@ class Replies:
 
     def new_id(self) -> str:
         """A fresh task id of this client, a version 8 uuid."""
-        drawn = secrets.token_hex(9)
-        return str(UUID(f"{self._mark}8{drawn[:3]}8{drawn[3:]}"))
+        mark, drawn = self._mark, secrets.token_hex(9)
+        return f"{mark[:8]}-{mark[8:]}-8{drawn[:3]}-8{drawn[3:6]}-{drawn[6:]}"
 
     def expect(self, task_id: str, key: str | None = None) -> Reply:
         """Wait for this answer from now on, as long as the reply object is kept."""
@@ -173,7 +172,7 @@ class Replies:
 
     def _heard(self, data: bytes) -> None:
         try:
-            answers = json.loads(data)
+            answers = decode(data)
         except ValueError:
             return  # not from a worker; the answer proper is fetched by key
         for stored in answers if isinstance(answers, list) else ():

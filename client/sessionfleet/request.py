@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 from sessionfleet.errors import CallTimeout, FleetError, Internal, UnknownOperation, ValidationFailed, from_shape
 from sessionfleet.messages import Write, message_type
@@ -58,7 +57,7 @@ def prepare(
     deadline: float | None = None,
     message_priority: str | None = None,
 ) -> Request:
-    """Check a call and complete it: idempotency key, deadline, queue, priority.
+    """Check a call and complete it: idempotency key (the task id, unless one is given), deadline, queue, priority.
 
     ``deadline`` is in seconds from now and for writes only (E-19). ``message_priority`` is the
     place in the queue, default medium; a session is created at its own priority. Raises
@@ -67,7 +66,7 @@ def prepare(
     kind = message_type(name)
     if issubclass(kind, Write):
         if arguments.get("idempotency_key") is None:
-            arguments["idempotency_key"] = str(uuid4())
+            arguments["idempotency_key"] = task_id
         if deadline is not None:
             arguments["deadline_at"] = datetime.now(UTC) + timedelta(seconds=deadline)
     elif deadline is not None:

@@ -22,7 +22,7 @@ class LocalWorker:
     """The tasks of a worker, run in this process: same runtime, same transaction, no broker."""
 
     def __init__(self, fleet: RunningFleet) -> None:
-        self.runtime = build_runtime(fleet.settings, lambda *_: None)
+        self.runtime = build_runtime(fleet.settings, lambda *_: None, lambda _: None)
 
     def call(self, name: str, /, **arguments: Any) -> Any:
         from tasks.base import DECLARED, execute
