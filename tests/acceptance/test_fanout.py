@@ -167,7 +167,7 @@ def test_channels_and_streams_use_the_prefix_and_are_bounded(private_fleet: Priv
                 FROM generate_series(0, 119999) AS n
             """)
         )
-    eventually(lambda: outbox_pending(fleet) == 0, 60, 0.1)
+    eventually(lambda: outbox_pending(fleet) == 0, every=0.1)
     assert 100_000 <= fleet.cache.xlen("team7:stream:events") < 101_000
     assert 1000 <= fleet.cache.xlen(f"team7:stream:session:{_first_bulk_session(fleet)}") < 1200
     with fleet.engine.connect() as db:

@@ -103,7 +103,7 @@ class RunningFleet:
     def logs(self) -> Path:
         return self.home / "logs"
 
-    def call(self, name: str, /, timeout: float = 20, **arguments: Any) -> Any:
+    def call(self, name: str, /, timeout: float = 60, **arguments: Any) -> Any:
         """An operation through the client and a worker: its answer, or its typed error is raised."""
         return self.client.call(name, timeout, **arguments)
 

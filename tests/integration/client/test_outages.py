@@ -144,7 +144,7 @@ def test_an_answer_nobody_announced_is_found(valkey: EmbeddedValkey) -> None:
             for n, handle in enumerate(handles):
                 stored = json.dumps({"status": "SUCCESS", "result": {"n": n}})
                 results.set(f"celery-task-meta-{handle.task_id}", stored)
-        assert [handle.result(10) for handle in handles] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert [handle.result(60) for handle in handles] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 def test_progress_and_noise_are_no_answers(valkey: EmbeddedValkey) -> None:
@@ -155,7 +155,7 @@ def test_progress_and_noise_are_no_answers(valkey: EmbeddedValkey) -> None:
             assert results.publish(channel, noise) == 1
         assert not handle.done()
         results.publish(channel, json.dumps({"status": "SUCCESS", "result": {"total": 1}}))
-        assert handle.result(5) == {"total": 1}
+        assert handle.result(60) == {"total": 1}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_restart_between_submit_and_answer(breakable: RunningFleet) -> None:
         eventually(lambda: is_waiting_for_a_lock(fleet))
         valkey.kill()
         valkey.start()
-    assert handle.result(30)["chunk_no"] == 1
+    assert handle.result(60)["chunk_no"] == 1
     assert fleet.call("session.read_output", session_id=session_id)["output"] == "a\n"
 
 
@@ -216,7 +216,7 @@ def repeating(call: Callable[[], object]) -> None:
             return True
         return False
 
-    eventually(accepted, 40, every=0.2)
+    eventually(accepted, every=0.2)
 
 
 def test_restarts_of_redis_lose_and_repeat_nothing(breakable: RunningFleet) -> None:
@@ -245,9 +245,9 @@ def test_restarts_of_redis_lose_and_repeat_nothing(breakable: RunningFleet) -> N
         )
     key = str(uuid4())
     repeating(lambda: fleet.call("session.complete", 5, session_id=session_id, idempotency_key=key))
-    assert numbers(mine.join(30)) == list(range(2, 16))
+    assert numbers(mine.join()) == list(range(2, 16))
     assert mine.seen[-1].reason == "completed"
-    reader.join(30)
+    reader.join(60)
     assert not reader.is_alive()
     assert numbers(everything) == sorted(set(numbers(everything)))
     assert everything[-1].event_name == "session.completed"
@@ -263,9 +263,9 @@ def test_a_subscription_waits_out_a_frozen_redis(breakable: RunningFleet, monkey
     valkey.pause()
     try:
         # Longer than the client believes in a silent connection.
-        eventually(lambda: sum(event.is_ping for event in mine.seen) >= 8, 20)
+        eventually(lambda: sum(event.is_ping for event in mine.seen) >= 8)
     finally:
         valkey.resume()
     key = str(uuid4())
     repeating(lambda: fleet.call("session.complete", 5, session_id=session_id, idempotency_key=key))
-    assert numbers(mine.join(30)) == [1, 2, 3]
+    assert numbers(mine.join()) == [1, 2, 3]

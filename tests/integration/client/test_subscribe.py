@@ -46,7 +46,7 @@ class Listener:
             self.seen.append(event)
         self.ended = True
 
-    def join(self, timeout: float = 15) -> list[Event]:
+    def join(self, timeout: float = 60) -> list[Event]:
         self._thread.join(timeout)
         assert self.ended, f"still listening after {numbers(self.seen)}"
         return self.seen

@@ -207,7 +207,7 @@ def test_without_redis_calls_are_quick_and_quiet(
     assert skipping < 0.5
     assert cache.breaker is hints.breaker
     assert cache.breaker.failures == 1
-    eventually(lambda: cache.get("s-1") == document(), timeout=5)
+    eventually(lambda: cache.get("s-1") == document())
     assert cache.put([document(revision=3)]) == 1
 
 
