@@ -86,8 +86,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """A process that runs a part of the suite hands over what its own summary would have said."""
     if (output := getattr(session.config, "workeroutput", None)) is not None:
         output["stubborn"] = STUBBORN
-    elif session.config.cache is not None:
-        session.config.cache.set(FAILURES, TELLING.reasons)
+    elif (cache := getattr(session.config, "cache", None)) is not None:
+        cache.set(FAILURES, TELLING.reasons)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,8 +14,8 @@ from tests.support.private import PrivateFleet
 STOCK = "kombu.transport.redis:Transport"
 """As a process that knows nothing of the fleet has it."""
 
-AT_ONCE = 0.3
-"""Seconds: ten times what is usual. Without a bell it is a second."""
+AT_ONCE = 0.6
+"""Seconds: twenty times what is usual. Without a bell it is a second."""
 
 
 def median(work: Callable[[], object], tries: int = 15) -> float:
