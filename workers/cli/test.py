@@ -28,7 +28,7 @@ PROCESSES = 3
 """Of pytest at once for the whole suite: most tests wait for other processes. Each has servers of its own."""
 
 SHARED = ["--dist", "loadfile", "--no-loadscope-reorder"]
-"""Whole files to one process, in the order they are collected in: the longest stand first (tests/conftest.py)."""
+"""Whole files to one process, in the order of ``testpaths``: the longest stand first."""
 
 STEADY = 3
 """Failures of a whole run up to which each is tried once more, alone."""

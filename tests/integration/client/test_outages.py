@@ -167,7 +167,7 @@ def breakable() -> Iterator[RunningFleet]:
     for process in started:
         fleet.ready(process)
     yield fleet
-    fleet.close()
+    fleet.close(gently=False)
     servers.close()
 
 

@@ -206,5 +206,5 @@ def private_relay() -> Iterator[RunningFleet]:
     fleet = RunningFleet(servers)
     fleet.start("relay")
     yield fleet
-    fleet.close()
+    fleet.close(gently=False)
     servers.close()
