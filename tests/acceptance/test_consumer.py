@@ -119,20 +119,37 @@ def test_the_asynchronous_client_does_the_same(own: RunningFleet) -> None:
     own.cache.xadd(f"stream:retry:{group}", {"envelope": "{"})
     session_id = session(own, *["work"] * 20)
     settings = own.settings
+    everything: list[int] = []
 
-    async def consume(name: str) -> list[int]:
+    async def consume(name: str, over: asyncio.Event) -> list[int]:
         servers = {name: getattr(settings, name) for name in ("broker_url", "result_url", "cache_url")}
         seen = []
-        async with AsyncFleet.connect(**servers) as fleet, fleet.consume(group, name, batch=3, timeout=3) as consumer:
+        async with (
+            AsyncFleet.connect(**servers) as fleet,
+            fleet.consume(group, name, batch=3, timeout=60) as consumer,
+        ):
+            closing = asyncio.create_task(close_after(over, consumer))
             async for delivery in consumer:
                 if delivery.event.session_id == session_id:
                     seen.append(delivery.event.seq)
+                    everything.append(delivery.event.seq)
                 await asyncio.sleep(0)
                 await delivery.ack()
+                if len(everything) >= 22:
+                    over.set()
+            over.set()
+            await closing
         return seen
 
+    async def close_after(over: asyncio.Event, consumer: Any) -> None:
+        """A second after the last event, so that one too many would be seen."""
+        await over.wait()
+        await asyncio.sleep(1)
+        await consumer.aclose()
+
     async def both() -> list[list[int]]:
-        return await asyncio.gather(consume("a"), consume("b"))
+        over = asyncio.Event()
+        return await asyncio.gather(consume("a", over), consume("b", over))
 
     first, second = asyncio.run(both())
     assert sorted(first + second) == list(range(1, 23))
