@@ -14,6 +14,7 @@ from tests.support.months import database, empty_database, stranger  # noqa: F40
 from tests.support.private import PrivateFleet, private_fleets
 from tests.support.running import OPEN, STUBBORN, RunningFleet
 from tests.support.servers import Servers, embedded_servers, external_servers
+from tests.support.telling import FAILURES, Telling
 
 # A shell that starts us in the background has us, and so all we start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,23 +63,31 @@ def private_fleet() -> Iterator[PrivateFleet]:
 
 
 SHARED = ("sessions", "sessions", "maintenance", "relay")
+TELLING = Telling()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
-    """Shows the end of each process's log with a test that failed."""
+    """Shows the end of each process's log with a test that failed, before what the test itself printed."""
     report: pytest.TestReport = yield  # type: ignore[assignment]
     if report.failed:
-        for number, process in enumerate(process for fleet in OPEN for process in fleet.processes):
-            tail = "\n".join(process.log_text().splitlines()[-25:])
-            report.sections.append((f"log of {process.name} ({number})", tail))
+        processes = [process for fleet in OPEN for process in fleet.processes]
+        tails = ["\n".join(process.log_text().splitlines()[-25:]) for process in processes]
+        heads = [f"log of {process.name} ({number})" for number, process in enumerate(processes)]
+        report.sections[:0] = zip(heads, tails, strict=True)
     return report  # type: ignore[return-value]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    TELLING.note(report)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A process that runs a part of the suite hands over what its own summary would have said."""
     if (output := getattr(session.config, "workeroutput", None)) is not None:
         output["stubborn"] = STUBBORN
+    elif (cache := getattr(session.config, "cache", None)) is not None:
+        cache.set(FAILURES, TELLING.reasons)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -88,6 +97,8 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names the processes that had to be killed when their fleet was closed."""
+    """Names the processes that had to be killed when their fleet was closed, and where the time went."""
     for line in STUBBORN:
         terminalreporter.write_line(f"had to be killed: {line}")
+    for line in TELLING.lines():
+        terminalreporter.write_line(line)

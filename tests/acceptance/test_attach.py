@@ -69,7 +69,7 @@ def test_one_snapshot_whatever_is_written_meanwhile(fleet: RunningFleet) -> None
                 fleet.client.submit("session.append_output", session_id=session_id, content="x\n") for _ in range(10)
             ]
             for handle in handles:
-                handle.result(20)
+                handle.result(60)
 
     writer = threading.Thread(target=write)
     writer.start()

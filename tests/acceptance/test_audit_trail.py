@@ -65,7 +65,7 @@ def run(fleet: RunningFleet, name: str, session_id: str | None, **arguments: Any
     if session_id is not None:
         arguments["session_id"] = session_id
     handle = fleet.client.submit(name, actor="ada", **arguments)
-    return handle.result(20), handle.task_id
+    return handle.result(60), handle.task_id
 
 
 def test_every_operation_leaves_its_rows(fleet: RunningFleet) -> None:

@@ -25,9 +25,8 @@ from workers.settings import Settings
 from workers.supervisor import Scale, Supervised, Supervisor, read_procfile
 
 LOCK, LOOP = 4, 1
-HAND_OVER = LOCK + 2 * LOOP
-MARGIN = 6
-"""A Python process starts slowly on a busy machine."""
+AT_MOST = 25
+"""Seconds a hand-over may take on a busy machine: less than the 30 of a lock with default settings."""
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +54,18 @@ class Beats:
     def all(self) -> list[Supervised]:
         return self.supervisor.all
 
-    def until(self, predicate: Callable[[], Any], timeout: float) -> None:
+    def until(self, predicate: Callable[[], Any]) -> None:
         def check() -> Any:
             self.supervisor.check()
             return predicate()
 
-        eventually(check, timeout, every=0.1)
+        eventually(check, every=0.1)
 
-    def tick(self, timeout: float, *after: dict[str, Any]) -> None:
+    def tick(self, *after: dict[str, Any]) -> None:
         """Waits until slots are settled that were not when this was called."""
         for schedule in after:
             seen = len(ledger(self.fleet, schedule))
-            self.until(lambda schedule=schedule, seen=seen: len(ledger(self.fleet, schedule)) >= seen + 3, timeout)
+            self.until(lambda schedule=schedule, seen=seen: len(ledger(self.fleet, schedule)) >= seen + 3)
 
     def leader(self) -> Supervised:
         """The one that holds the lock."""
@@ -122,9 +121,9 @@ def test_a_killed_beat_is_started_again_and_no_slot_is_lost_or_doubled(
     fleet: RunningFleet, beats: Callable[[int], Beats], schedule: dict[str, Any]
 ) -> None:
     supervised = beats(1)
-    supervised.tick(20, schedule)
+    supervised.tick(schedule)
     supervised.all[0].process.kill()
-    supervised.tick(HAND_OVER + MARGIN, schedule)
+    supervised.tick(schedule)
     assert supervised.all[0].restarts == 1
     assert complete(fleet, schedule) > LOCK
 
@@ -133,16 +132,16 @@ def test_a_second_beat_takes_over_from_a_killed_one(
     fleet: RunningFleet, beats: Callable[[int], Beats], schedule: dict[str, Any]
 ) -> None:
     supervised = beats(2)
-    supervised.tick(20, schedule)
+    supervised.tick(schedule)
     leader = supervised.leader()
     standby = next(one for one in supervised.all if one is not leader)
-    eventually(lambda: "beat: Starting" in standby.process.log_text(), 10)
+    eventually(lambda: "beat: Starting" in standby.process.log_text())
     leader.process.kill()
     killed = time.monotonic()
     # Unwatched, so that the killed one is not there again as another candidate.
-    eventually(lambda: "Acquired lock" in standby.process.log_text(), HAND_OVER + MARGIN)
-    assert time.monotonic() - killed < HAND_OVER + MARGIN / 2
-    supervised.tick(MARGIN, schedule)
+    eventually(lambda: "Acquired lock" in standby.process.log_text())
+    assert time.monotonic() - killed < AT_MOST
+    supervised.tick(schedule)
     complete(fleet, schedule)
 
 
@@ -156,11 +155,11 @@ def test_ticks_go_on_after_a_restart_of_redis(
 ) -> None:
     assert fleet.servers.valkey is not None
     supervised = beats(1)
-    supervised.tick(20, schedule)
+    supervised.tick(schedule)
     fleet.servers.valkey.stop()
-    supervised.until(lambda: supervised.all[0].last_exit is not None, 20)
+    supervised.until(lambda: supervised.all[0].last_exit is not None)
     fleet.servers.valkey.start()
-    supervised.tick(40, schedule)
+    supervised.tick(schedule)
     complete(fleet, schedule)
 
 
@@ -169,7 +168,7 @@ def test_schedules_run_on_as_stored_after_beat_workers_and_all_of_redis_are_gone
 ) -> None:
     others = [create(fleet, owner_id=f"kept-{n}", interval_seconds=n, metadata={"n": n}) for n in (1, 2)]
     supervised = beats(1)
-    supervised.tick(20, schedule)
+    supervised.tick(schedule)
     before = [get(fleet, one) for one in others]
     workers = [*fleet.of("sessions"), *fleet.of("maintenance")]
     for process in (*workers, supervised.all[0].process):
@@ -177,7 +176,7 @@ def test_schedules_run_on_as_stored_after_beat_workers_and_all_of_redis_are_gone
     beat_redis.flushall()
     for process in workers:
         fleet.restart(process)
-    supervised.tick(HAND_OVER + 3 * MARGIN, schedule, *others)
+    supervised.tick(schedule, *others)
     moving = {"next_run", "next_run_local", "last_run", "last_status", "run_count"}
     for was, now in zip(before, [get(fleet, one) for one in others], strict=True):
         assert {k: v for k, v in now.items() if k not in moving} == {k: v for k, v in was.items() if k not in moving}
@@ -194,7 +193,7 @@ def test_redbeat_holds_the_fixed_entries_and_nothing_of_the_users(
     names = {entry.name for entry in ENTRIES}
     beat_redis.sadd("redbeat::statics", "of_an_older_release")
     supervised = beats(1)
-    supervised.tick(20, schedule)
+    supervised.tick(schedule)
     assert set(beat_redis.smembers("redbeat::statics")) == names
     assert set(beat_redis.scan_iter("redbeat:*")) == {
         *(f"redbeat:{name}" for name in names),

@@ -202,7 +202,7 @@ def test_a_message_that_ends_its_worker_is_started_five_times(deadly: Callable[.
     assert (letter["task_id"], letter["deliveries"]) == (task_id, 5)
     assert letter["reason"].startswith("DELIVERY_LIMIT")
     assert test.fleet.call("deadletter.requeue", ids=[letter["id"]])["requeued"]
-    worker.wait(30)
+    worker.wait(60)
     assert test.starts("segfault") == 6
 
 

@@ -39,14 +39,14 @@ def test_events_wait_while_the_cache_redis_is_away(private_fleet: PrivateFleet, 
             for number in range(100)
         ]
         assert [handle.result(60)["changed"] for handle in handles] == [True] * 100
-        assert outbox_pending(fleet) == 100
+        assert outbox_pending(fleet) == 100, "nothing goes out meanwhile"
         with fleet.engine.connect() as db:
             before = db.execute(text("SELECT count(*) FROM session_events")).scalar_one()
         cache.start()
         with Listener(fleet.cache, "events:session") as listener:
-            envelopes = everything_arrives(fleet, 30)
+            envelopes = everything_arrives(fleet)
             assert len(envelopes) == before
-            assert outbox_pending(fleet) == 0
+            eventually(lambda: outbox_pending(fleet) == 0)
             heard = [envelope["event_id"] for envelope in listener.on("events:session")]
         assert len(heard) == len(set(heard))
     finally:
@@ -94,18 +94,27 @@ from sqlalchemy import create_engine, text
 from workers.relay import build_relay
 from workers.settings import Settings
 
+def published():
+    with create_engine(settings.database_url).begin() as db:
+        db.execute(text("UPDATE leader_leases SET expires_at = '-infinity'"))  # as if the lease had run out
+        return db.execute(text("SELECT max(high_id) FROM relay_cursors")).scalar()
+
 settings, moments = Settings.load(), random.Random(4)
+life, before, got_somewhere = 0.1, published(), 0
 for _ in range(int(sys.argv[1])):
-    moment = moments.uniform(0.02, 0.12)
     child = os.fork()
     if child == 0:
-        signal.setitimer(signal.ITIMER_REAL, moment)  # SIGALRM ends it wherever it is
+        signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.2, 1.2) * life)  # SIGALRM ends it wherever it is
         build_relay(settings).run(threading.Event())
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) != -signal.SIGALRM:
         sys.exit(1)
-    with create_engine(settings.database_url).begin() as db:  # as if its lease had run out
-        db.execute(text("UPDATE leader_leases SET expires_at = '-infinity'"))
+    moments.random()
+    now = published()
+    # On a busy machine lives are longer, so that about half of them end before they saved anything.
+    got_somewhere, life = (got_somewhere, life * 1.4) if now == before else (got_somewhere + 1, life * 0.9)
+    before = now
+print(got_somewhere)
 """
 
 
@@ -119,14 +128,15 @@ def test_a_relay_killed_over_and_over_loses_and_repeats_nothing(private_fleet: P
             while killing.poll() is None:
                 for session_id in sessions:
                     worker.emit(session_id)
-            assert killing.returncode == 0, killing.communicate()
+            output, _ = killing.communicate()
+            assert killing.returncode == 0, output
         worker.close()
-        alive = len(listener.messages)
+        eventually(lambda: len(listener.messages) >= int(output))
         fleet.start("relay")
-        envelopes = everything_arrives(fleet, 30)
+        envelopes = everything_arrives(fleet)
         eventually(lambda: len(listener.messages) == len(envelopes))
         in_order([envelope for _, envelope in listener.messages])
-    assert alive > KILLS  # they got somewhere before they died
+    assert KILLS / 5 < int(output) < KILLS  # some got somewhere before they died, some did not
 
 
 def script(fleet: RunningFleet, code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -167,7 +177,7 @@ def test_channels_and_streams_use_the_prefix_and_are_bounded(private_fleet: Priv
                 FROM generate_series(0, 119999) AS n
             """)
         )
-    eventually(lambda: outbox_pending(fleet) == 0, 60, 0.1)
+    eventually(lambda: outbox_pending(fleet) == 0, every=0.1)
     assert 100_000 <= fleet.cache.xlen("team7:stream:events") < 101_000
     assert 1000 <= fleet.cache.xlen(f"team7:stream:session:{_first_bulk_session(fleet)}") < 1200
     with fleet.engine.connect() as db:

@@ -129,7 +129,7 @@ def test_the_default_key_is_the_task_id(fleet: RunningFleet, producer: Celery) -
     kwargs = {"session_id": session_id, "content": "once\n"}
     for _ in range(3):
         sent = producer.send_task("session.append_output", kwargs=kwargs, queue="sessions", task_id=task_id)
-    assert sent.get(timeout=20)["chunk_no"] == 1
+    assert sent.get(timeout=60)["chunk_no"] == 1
     # First in, first out: when these are answered, the copies before them have been taken too.
     together(fleet, [("session.touch", {"session_id": session_id})] * 10)
     fleet.call("session.append_output", session_id=session_id, content="last\n")

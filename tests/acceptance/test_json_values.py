@@ -85,7 +85,7 @@ def test_a_raw_producers_python_values_have_their_json_form(fleet: RunningFleet)
     with Celery("elsewhere", set_as_current=False, **urls) as app:
 
         def send(context: Any) -> Any:
-            return app.send_task("session.create", kwargs={"context": context}, queue="sessions").get(timeout=20)
+            return app.send_task("session.create", kwargs={"context": context}, queue="sessions").get(timeout=60)
 
         one, at = uuid4(), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
         assert send({"at": at, "id": one})["context"] == {"at": "2026-03-29T01:30:00+00:00", "id": str(one)}

@@ -20,7 +20,7 @@ def test_every_malformed_message_becomes_a_row(fleet: RunningFleet) -> None:
         push(fleet, raw)
     began = time.monotonic()
     fleet.call("session.create")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     eventually(lambda: fleet.broker.llen("sessions") == 0)
     fleet.call("maintenance.drain_quarantine")
     with fleet.engine.connect() as db:

@@ -56,7 +56,7 @@ def test_a_worker_killed_before_its_commit(private_fleet: PrivateFleet) -> None:
         kill(fleet, "sessions")
     assert rows(fleet, "session_output", session_id) == 0
     second = fleet.start("sessions")
-    answer = handle.result(30)
+    answer = handle.result(60)
     assert (answer["chunk_no"], "replayed" in answer) == (1, False)
     eventually(lambda: handle.task_id in second.log_text())
     check_single_effect(fleet, session_id, "key-1")
@@ -86,8 +86,8 @@ def test_a_worker_killed_after_its_commit(private_fleet: PrivateFleet) -> None:
         kill(fleet, "sessions")
         results.resume()
         second = fleet.start("sessions")
-        eventually(lambda: f"[{handle.task_id}] succeeded" in second.log_text(), 30)
-        redelivered = handle.result(30)
+        eventually(lambda: f"[{handle.task_id}] succeeded" in second.log_text())
+        redelivered = handle.result(60)
         assert redelivered["chunk_no"] == 1
         call = {"session_id": session_id, "content": "once\n", "idempotency_key": "key-1"}
         answers = together(fleet, [("session.append_output", call)] * 50)
@@ -121,7 +121,7 @@ def test_a_child_killed_in_mid_task(private_fleet: PrivateFleet) -> None:
         wait_for_workers(fleet, 1)
         for pid in children:
             os.kill(pid, signal.SIGKILL)
-    assert handle.result(30) == {"expired": 1}
+    assert handle.result(60) == {"expired": 1}
     events = fleet.call("session.get_events", session_id=session_id, types=["session.expired"])["items"]
     assert len(events) == 1
     assert fleet.call("maintenance.cleanup_stale") == {"expired": 0}

@@ -208,7 +208,7 @@ class Faults:
     def kill_relay(self) -> None:
         """The one that leads, wherever it is between reading and saving. Its lease is made to run out at once: that a
         stand-by waits for it is tested elsewhere, here every kill shall meet a leader at work."""
-        leader = eventually(self._leader, 20)
+        leader = eventually(self._leader)
         leader.kill()
         leader.wait(10)
         with self._fleet.engine.begin() as db:

@@ -49,7 +49,7 @@ def test_the_check_finds_what_is_planted(fleet: RunningFleet) -> None:
     work.start()
     work.goes_on(40)
     work.finish()
-    eventually(lambda: not work.judge(fleet.engine).lost, 30, every=0.1)
+    eventually(lambda: not work.judge(fleet.engine).lost, every=0.1)
     assert work.judge(fleet.engine).passed
     assert not work.failures
 

@@ -136,7 +136,7 @@ def test_killed_at_each_step(private_fleet: PrivateFleet) -> None:
             push(fleet, raw)
             worker.process.kill(signal.SIGCONT)
             assert trap.sprung.wait(60), step.name
-            eventually(lambda worker=worker: fleet.broker.hlen("unacked") == len(sent) + 1, 30)
+            eventually(lambda worker=worker: fleet.broker.hlen("unacked") == len(sent) + 1)
             worker.process.kill_group(signal.SIGKILL)
             worker.process.wait(10)
             trap.cut()

@@ -64,7 +64,7 @@ def test_a_frozen_worker_finds_its_work_done(target: OfFleet) -> None:
     for _ in range(2 - len(fleet.of("sessions"))):
         fleet.start("sessions")
     session_id = str(fleet.call("session.create", status="active", timeout=60)["id"])
-    eventually(lambda: not fleet.broker.hlen("unacked"), 30)
+    eventually(lambda: not fleet.broker.hlen("unacked"))
     with fleet.engine.begin() as db:
         hold(db, session_id)
         handle = fleet.client.submit("session.append_output", session_id=session_id, content="once\n")
@@ -78,6 +78,6 @@ def test_a_frozen_worker_finds_its_work_done(target: OfFleet) -> None:
     assert answer["chunk_no"] == 1
     [log] = [process.log_text for process in fleet.of("sessions") if process.pid == frozen]
     eventually(lambda: handle.task_id in log(), 60)
-    eventually(lambda: not fleet.broker.hlen("unacked"), 30)
+    eventually(lambda: not fleet.broker.hlen("unacked"))
     events = fleet.call("session.get_events", session_id=session_id, timeout=60)["items"]
     assert [event["event_name"] for event in events] == ["session.created", "session.started", "output.received"]

@@ -38,7 +38,7 @@ def wait_for_workers(fleet: RunningFleet, count: int) -> None:
         with fleet.engine.connect() as db:
             return int(db.execute(_WAITING).scalar_one()) >= count
 
-    eventually(waiting, 30)
+    eventually(waiting)
 
 
 def at_once(fleet: RunningFleet, session_id: str, messages: Iterable[Message], workers: int = 4) -> list[Any]:

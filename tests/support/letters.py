@@ -29,7 +29,7 @@ def raw_message(task: str, queue: str = "sessions", **kwargs: Any) -> tuple[str,
     return task_id, json.dumps(message).encode()
 
 
-def outcome(fleet: RunningFleet, task_id: str, timeout: float = 20) -> Any:
+def outcome(fleet: RunningFleet, task_id: str, timeout: float = 60) -> Any:
     """What a caller reads for a task id: the answer, or its typed error is raised."""
     with Celery(broker=fleet.settings.broker_url, backend=fleet.settings.result_url, set_as_current=False) as app:
         result = app.AsyncResult(task_id)

@@ -25,7 +25,7 @@ class Listener:
         self._pubsub.subscribe(*self._channels)
         confirmed = 0
         while confirmed < len(self._channels):
-            found = self._pubsub.get_message(timeout=10)
+            found = self._pubsub.get_message(timeout=60)
             assert found is not None, "Redis confirmed no subscription"
             confirmed += found["type"] == "subscribe"
         return self
@@ -45,7 +45,7 @@ class Listener:
             and (session_id is None or message["session_id"] == session_id)
         ]
 
-    def until(self, enough: Callable[[], bool], timeout: float = 10) -> None:
+    def until(self, enough: Callable[[], bool], timeout: float = 60) -> None:
         """Listens until ``enough()``; AssertionError with what was heard after ``timeout`` seconds."""
         end = time.monotonic() + timeout
         while not enough():
@@ -55,7 +55,7 @@ class Listener:
             if found is not None and found["type"] == "message":
                 self.heard.append((found["channel"], json.loads(found["data"])))
 
-    def until_seq(self, channel: str, session_id: str, seq: int, timeout: float = 10) -> list[Message]:
+    def until_seq(self, channel: str, session_id: str, seq: int, timeout: float = 60) -> list[Message]:
         """Listens until the event ``seq`` of a session came by ``channel``; all of it that came so far."""
         self.until(lambda: any(m["seq"] >= seq for m in self.on(channel, session_id)), timeout)
         return self.on(channel, session_id)

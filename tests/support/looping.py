@@ -41,20 +41,20 @@ class Looping:
         """Sends the next request; returns when its answer can be read, without reading it."""
         cycle: Any = self.connection.transport.cycle
         cycle._register_BRPOP(self.channel)
-        assert select.select([self.channel._in_poll._sock], [], [], 5)[0]
+        assert select.select([self.channel._in_poll._sock], [], [], 20)[0]
 
     def turn(self) -> None:
         """One turn of the loop."""
         self.hub.run_once()
 
-    def until(self, predicate: Callable[[], Any], timeout: float = 5) -> None:
+    def until(self, predicate: Callable[[], Any], timeout: float = 20) -> None:
         """Turns until it is true."""
         end = time.monotonic() + timeout
         while not predicate():
             assert time.monotonic() < end, f"not within {timeout} s; received {len(self.received)}"
             self.turn()
 
-    def idle(self, timeout: float = 5) -> None:
+    def idle(self, timeout: float = 20) -> None:
         """Turns until everything is acknowledged and the consumer waits for a bell."""
         self.until(lambda: self.channel._request == "bell" and self.channel._in_poll and not self.channel.finished)
 

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from pytest_celery import CeleryTestContainer, CeleryTestWorker, CeleryWorkerContainer
 
-from tests.support.servers import new_home
+from tests.support.servers import CopiedPostgres, new_home
 from tests.support.waiting import eventually
 from workers.embedded import EmbeddedPostgres, EmbeddedValkey
 from workers.embedded.server import EmbeddedServer
@@ -143,7 +143,7 @@ class LocalPostgres(LocalServer):
     server: EmbeddedPostgres
 
     def __init__(self) -> None:
-        super().__init__(EmbeddedPostgres(new_home()))
+        super().__init__(CopiedPostgres(new_home()))
 
     @property
     def celeryconfig(self) -> dict[str, Any]:

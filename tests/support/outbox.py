@@ -9,10 +9,11 @@ from collections import defaultdict
 from typing import Any, Self
 
 import redis
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 import tasks.all  # noqa: F401 - declares the tasks
 from sessionfleet.messages import message_type
+from tasks.outbox_drain import Drain, Step
 from tests.support.running import RunningFleet
 from tests.support.waiting import eventually
 from workers.resources import build_runtime
@@ -57,7 +58,7 @@ class Listener:
     def __enter__(self) -> Self:
         self._pubsub.psubscribe(*self._patterns)
         for _ in self._patterns:
-            self._pubsub.get_message(timeout=5)
+            self._pubsub.get_message(timeout=60)
         self._thread.start()
         return self
 
@@ -81,6 +82,41 @@ class Listener:
         return [envelope for name, envelope in list(self.messages) if name == channel]
 
 
+def horizon_passes(fleet: RunningFleet) -> None:
+    """Waits until all that is committed now may be read from the outbox.
+
+    The outbox keeps back what is not older than every running transaction of the PostgreSQL cluster; autovacuum
+    and the fleets of other tests have some for moments. A transaction that the caller holds open never passes.
+    """
+    with fleet.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        _horizon_passes(db)
+
+
+def _horizon_passes(db: Connection) -> None:
+    newest = db.execute(text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")).scalar_one()
+    passed = text("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(:newest AS xid8)")
+    eventually(lambda: db.execute(passed, {"newest": newest}).scalar_one(), every=0.005)
+
+
+def drained(drain: Drain) -> Step:
+    """Steps until nothing is left to publish: the sums of what they published, repeated and buried.
+
+    How many steps that takes depends on the transactions of others, see :func:`horizon_passes`. AssertionError
+    when an event is refused and not buried: whoever tests that looks at single steps.
+    """
+    done: list[Step] = []
+
+    def at_the_end() -> bool:
+        while True:
+            done.append(drain.step())
+            if not done[-1].more:
+                return not done[-1].waiting
+
+    eventually(at_the_end, every=0.005)
+    assert not done[-1].pause, done
+    return Step(sum(one.published for one in done), sum(one.repeats for one in done), sum(one.buried for one in done))
+
+
 def stored_events(fleet: RunningFleet) -> int:
     """Events PostgreSQL holds."""
     with fleet.engine.connect() as db:
@@ -93,7 +129,7 @@ def streamed(fleet: RunningFleet, stream: str = "stream:events") -> list[dict[st
     return [json.loads(fields["envelope"]) for _, fields in entries]
 
 
-def everything_arrives(fleet: RunningFleet, timeout: float = 20) -> list[dict[str, Any]]:
+def everything_arrives(fleet: RunningFleet, timeout: float = 60) -> list[dict[str, Any]]:
     """Waits until the Stream of all events has as many entries as PostgreSQL has events; checks that they
     are the same ones, each once, and each session's in seq order from 1; answers them."""
     count = stored_events(fleet)

@@ -33,5 +33,5 @@ def private_fleets() -> Iterator[PrivateFleet]:
         yield make
     finally:
         for fleet in made:
-            fleet.close()
+            fleet.close(gently=False)
             fleet.servers.close()

@@ -103,7 +103,7 @@ class RunningFleet:
     def logs(self) -> Path:
         return self.home / "logs"
 
-    def call(self, name: str, /, timeout: float = 20, **arguments: Any) -> Any:
+    def call(self, name: str, /, timeout: float = 60, **arguments: Any) -> Any:
         """An operation through the client and a worker: its answer, or its typed error is raised."""
         return self.client.call(name, timeout, **arguments)
 
@@ -133,8 +133,12 @@ class RunningFleet:
         """The Redis database of the queues; answers are text."""
         return redis.Redis.from_url(self.settings.broker_url, decode_responses=True)
 
-    def close(self) -> None:
-        """Stops every process and closes what was opened; the servers stay."""
+    def close(self, *, gently: bool = True) -> None:
+        """Ends every process and closes what was opened; the servers stay.
+
+        Gently is as ``./fleet down`` does it. With servers that end too nobody would see a difference but in
+        time: then the processes are killed.
+        """
         OPEN.remove(self)
         for name in ("client", "cache", "broker"):
             if name in self.__dict__:
@@ -144,7 +148,10 @@ class RunningFleet:
             self.engine.dispose()
         running = [process for process in self.processes if process.running]
         for process in running:
-            process.kill(signal.SIGTERM)
+            if gently:
+                process.kill(signal.SIGTERM)
+            else:
+                process.kill_group(signal.SIGKILL)
         until = time.monotonic() + 10
         killed = [one for one in running if not one.stop(max(0.0, until - time.monotonic()), signal.SIGCONT)]
         STUBBORN.extend(f"{one.name}: {' | '.join(one.log_text().splitlines()[-3:])}" for one in killed)

@@ -59,7 +59,7 @@ def ledger(fleet: RunningFleet, schedule: Document) -> Sequence[Any]:
         return db.execute(LEDGER, {"id": schedule["schedule_id"]}).all()
 
 
-def ended(fleet: RunningFleet, schedule: Document, timeout: float = 20) -> Document:
+def ended(fleet: RunningFleet, schedule: Document, timeout: float = 60) -> Document:
     """The latest slot of a schedule, once it has run to its end."""
 
     def latest() -> Document | None:
@@ -79,5 +79,5 @@ def nominal(slot: Document) -> datetime:
     return datetime.fromisoformat(slot["nominal_utc"])
 
 
-def waiting(predicate: Callable[[], bool], timeout: float = 20) -> None:
+def waiting(predicate: Callable[[], bool], timeout: float = 60) -> None:
     eventually(predicate, timeout, every=0.1)

@@ -9,11 +9,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], T], timeout: float = 10, every: float = 0.02) -> T:
+def eventually(predicate: Callable[[], T], timeout: float = 60, every: float = 0.02) -> T:
     """The first truthy answer of ``predicate``, asked every ``every`` seconds.
 
-    AssertionError with the last answer after ``timeout`` seconds. An AssertionError of the predicate counts
-    as "not yet" and is raised when time is over; other errors pass through at once.
+    AssertionError with the last answer after ``timeout`` seconds: patience costs nothing where things work, so
+    leave it as it is unless it has to be longer. An AssertionError of the predicate counts as "not yet" and is
+    raised when time is over; other errors pass through at once.
     """
     until = time.monotonic() + timeout
     while True:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import click
 
@@ -31,20 +33,34 @@ SHARED = ["--dist", "loadfile", "--no-loadscope-reorder"]
 STEADY = 3
 """Failures of a whole run up to which each is tried once more, alone."""
 
+TOLD = 45
+"""Lines that the reasons of failures take at the end of a whole run, about: where only the tail of an output is
+kept, they are in it."""
+
+Reasons = dict[str, list[str]]
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def test(arguments: tuple[str, ...]) -> None:
-    """Static checks, then pytest with ARGUMENTS (default: the whole suite, in several processes).
+    """Static checks, then pytest with ARGUMENTS (default: the whole suite, in several processes, beside the checks).
 
     Exit code 0 when everything passed. All steps run, also after one that failed. Of the whole suite, up to three
     tests that failed run once more, alone on the machine, and are named: what fails again, or more, is a failure.
+    The last lines say why tests failed.
     """
     environ = process_environment(os.environ)
-    failed = [name for name, command in STEPS.items() if not _step(name, command, environ)]
-    code = _whole(environ) if not arguments else _pytest([*arguments], environ)
-    if failed:
-        say(f"failed before pytest: {', '.join(failed)}")
+    if arguments:
+        failed = _checks(environ)
+        code = _pytest([*arguments], environ)
+    else:
+        with ThreadPoolExecutor(1) as beside:
+            checks = beside.submit(_checks, environ)
+            code = _whole(environ)
+            failed = checks.result()
+    for name, output in failed.items():
+        say(f"{name} failed:")
+        click.echo(_tail(output.splitlines(), TOLD // len(failed)), err=True)
     sys.exit(code or (1 if failed else 0))
 
 
@@ -52,23 +68,52 @@ def _whole(environ: dict[str, str]) -> int:
     # On servers of somebody else all would share one PostgreSQL, whose oldest transaction the outbox waits for.
     external = "FLEET_DATABASE_URL" in environ and "FLEET_REDIS_URL" in environ
     processes = 1 if external else PROCESSES
-    code = _pytest(["-n", str(processes), *SHARED, "--cache-clear"], environ)
-    again = _failures() if code == 1 else []
-    if not 0 < len(again) <= STEADY:
+    code = _pytest(["-n", str(processes), *SHARED, "--cache-clear", "--force-short-summary"], environ)
+    if code != 1:
         return code
-    say("once more, alone:")
-    code = _pytest(again, environ)
-    if code == 0:
+    first, again, second = _reasons(), _failures(), {}
+    steady = 0 < len(again) <= STEADY
+    if steady:
+        say("once more, alone:")
+        code = _pytest([*again, "--force-short-summary"], environ)
+        second = _reasons() if code else {}
+    _tell(first, second)
+    if steady and code == 0:
         say(f"failed beside others and passed alone: {' '.join(again)}")
     return code
 
 
+def _tell(first: Reasons, second: Reasons) -> None:
+    """Why tests failed, beside others and alone, in about TOLD lines."""
+    most = max(3, TOLD // max(1, len(first) + len(second)) - 1)
+    for run, reasons in (("failed", first), ("failed alone", second)):
+        for name, lines in reasons.items():
+            say(f"{run}: {name}")
+            click.echo(_tail(lines, most), err=True)
+
+
+def _tail(lines: list[str], most: int) -> str:
+    """The first line and as many of the last as fit."""
+    shown = lines if len(lines) <= most else [*lines[: most // 3], "...", *lines[most // 3 + 1 - most :]]
+    return "\n".join(f"    {line}" for line in shown)
+
+
 def _failures() -> list[str]:
-    """The ids of the tests that did not pass, from pytest's cache of the last run."""
+    """The ids of the tests that did not pass."""
+    return list(_noted("cache/lastfailed"))
+
+
+def _reasons() -> Reasons:
+    """Why they did not (tests/support/telling.py)."""
+    return dict(_noted("fleet/failures"))
+
+
+def _noted(name: str) -> Any:
+    """What pytest's cache has of the last run under a name; empty when it has nothing."""
     try:
-        return list(json.loads((ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed").read_text()))
+        return json.loads((ROOT / ".pytest_cache" / "v" / name).read_text())
     except OSError:
-        return []
+        return {}
 
 
 def _pytest(arguments: list[str], environ: dict[str, str]) -> int:
@@ -76,7 +121,13 @@ def _pytest(arguments: list[str], environ: dict[str, str]) -> int:
     return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environ, check=False).returncode
 
 
-def _step(name: str, command: list[str], environ: dict[str, str]) -> bool:
+def _checks(environ: dict[str, str]) -> dict[str, str]:
+    """Runs the static checks; those that failed, with what they printed."""
+    outputs = ((name, _step(name, command, environ)) for name, command in STEPS.items())
+    return {name: output for name, output in outputs if output is not None}
+
+
+def _step(name: str, command: list[str], environ: dict[str, str]) -> str | None:
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, *command],
@@ -87,7 +138,5 @@ def _step(name: str, command: list[str], environ: dict[str, str]) -> bool:
         text=True,
         check=False,
     )
-    if done.returncode:
-        click.echo(done.stdout.rstrip(), err=True)
     say(f"{name}: {'failed' if done.returncode else 'ok'} ({time.monotonic() - began:.1f} s)")
-    return done.returncode == 0
+    return done.stdout if done.returncode else None

@@ -18,7 +18,7 @@ def started(bench: BrokerBench, how: str) -> int:
 
 def lives(bench: BrokerBench, worker: ManagedProcess) -> None:
     bench.app().send_task("note", ["afterwards"])
-    eventually(lambda: "afterwards" in bench.done(), 15)
+    eventually(lambda: "afterwards" in bench.done())
     assert worker.running, worker.log_text()
 
 
@@ -31,7 +31,7 @@ def test_a_child_that_dies(bench: BrokerBench) -> None:
         app.send_task("end", [how])
     lives(bench, worker)
     eventually(lambda: len(bench.quarantine()) == 3, 60)
-    eventually(bench.settled, 20)
+    eventually(bench.settled)
     assert {how: started(bench, how) for how in ("exit", "os._exit", "segfault")} == {
         "exit": 4,
         "os._exit": 4,
@@ -52,7 +52,7 @@ def test_contained_in_the_workers_own_process(bench: BrokerBench) -> None:
     for how in ("exit", "memory", "recursion"):
         app.send_task("contained_end", [how])
     lives(bench, worker)
-    eventually(bench.settled, 5)
+    eventually(bench.settled)
     assert [started(bench, how) for how in ("exit", "memory", "recursion")] == [1, 1, 1]
     assert worker.log_text().count("raised unexpected: RuntimeError") == 2
     assert bench.quarantine() == []
@@ -82,7 +82,7 @@ def test_a_worker_that_cannot_be_stopped_ends_itself(bench: BrokerBench) -> None
         [note] = bench.broker.hvals("unacked")
         assert b"x_deaths" not in note
         bench.worker(kind="safe", broker_transport_options={"dead_after": 2})
-        eventually(lambda: any(b'"x_deaths": 1' in note for note in bench.broker.hvals("unacked")), 20)
+        eventually(lambda: any(b'"x_deaths": 1' in note for note in bench.broker.hvals("unacked")))
 
 
 def test_a_neighbour_pays_nothing(bench: BrokerBench) -> None:
@@ -95,4 +95,4 @@ def test_a_neighbour_pays_nothing(bench: BrokerBench) -> None:
     first.wait(60)
     assert bench.broker.hlen("unacked") >= 2
     bench.worker("--pool", "prefork", "-c", "2", broker_transport_options={"dead_after": 2}, **BOUNDED)
-    eventually(lambda: len(bench.done()) == 7, 20)
+    eventually(lambda: len(bench.done()) == 7)

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from tests.support import RunningFleet
 from tests.support.command_line import answer
 from tests.support.command_line import run as run_command
+from tests.support.outbox import horizon_passes
 
 Run = Callable[..., "CompletedProcess[str]"]
 
@@ -56,6 +57,7 @@ def test_dead_letters_by_hand(run: Run, fleet: RunningFleet) -> None:
 def test_replay_by_hand(run: Run, fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create", status="active")["id"]
     fleet.call("session.terminate", session_id=session_id)
+    horizon_passes(fleet)
     lines = run("replay", "--since", "1h", "--session", session_id).stdout.splitlines()
     assert [line.split()[2:4] for line in lines] == [
         ["#1", "session.created"],

@@ -37,7 +37,7 @@ def refusal(fleet: RunningFleet, producer: Celery) -> Iterator[Send]:
 
     def send(name: str, *args: Any, queue: str = "sessions", **kwargs: Any) -> FleetError:
         result = producer.send_task(name, args=args, kwargs=kwargs, queue=queue, ignore_result=False)
-        result.get(timeout=20, propagate=False)
+        result.get(timeout=60, propagate=False)
         assert result.state == "FAILURE"
         shape = json.loads(producer.backend.get(f"celery-task-meta-{result.id}"))["result"]["exc_message"][0]
         return from_shape(shape)

@@ -66,7 +66,7 @@ def test_the_first_calls_of_many_threads_share_one_reader_too(fleet: RunningFlee
 def test_answers_are_told_apart_when_all_wait_at_once(fleet: RunningFleet) -> None:
     handles = {n: fleet.client.submit("session.create", metadata={"n": n}) for n in range(100)}
     for n, handle in reversed(handles.items()):
-        assert handle.result(30)["metadata"] == {"n": n}
+        assert handle.result(60)["metadata"] == {"n": n}
         assert handle.done()
         assert handle.result(0)["metadata"] == {"n": n}, "an answer can be asked for again"
 
@@ -231,7 +231,7 @@ def test_a_fork_gets_connections_of_its_own(fleet: RunningFleet) -> None:
     answers = context.SimpleQueue()
     child = context.Process(target=lambda: answers.put(fleet.client.call("session.create")["status"]))
     child.start()
-    child.join(30)
+    child.join(60)
     assert child.exitcode == 0
     assert answers.get() == "initializing"
     assert fleet.call("session.create")["status"] == "initializing"

@@ -27,8 +27,8 @@ from tests.support.servers import embedded_servers, new_home
 from workers.embedded import EmbeddedValkey
 
 SUBMIT = 2.0
-SLACK = 0.3
-"""For a loaded machine; the clock of a test is not the client's."""
+SLACK = 2.5
+"""For a loaded machine; the sum is less than the 5 seconds of a client that was told nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_an_answer_nobody_announced_is_found(valkey: EmbeddedValkey) -> None:
             for n, handle in enumerate(handles):
                 stored = {"status": "SUCCESS", "result": {"n": n}, "task_id": handle.task_id}
                 results.set(f"{ANSWER}{handle.task_id}", json.dumps(stored))
-        assert [handle.result(10) for handle in handles] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert [handle.result(60) for handle in handles] == [{"n": 0}, {"n": 1}, {"n": 2}]
 
 
 def test_progress_and_noise_are_no_answers(valkey: EmbeddedValkey) -> None:
@@ -159,7 +159,7 @@ def test_progress_and_noise_are_no_answers(valkey: EmbeddedValkey) -> None:
         results.publish(
             channel, json.dumps([{"status": "SUCCESS", "result": {"total": 1}, "task_id": handle.task_id}])
         )
-        assert handle.result(5) == {"total": 1}
+        assert handle.result(60) == {"total": 1}
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def breakable() -> Iterator[RunningFleet]:
     for process in started:
         fleet.ready(process)
     yield fleet
-    fleet.close()
+    fleet.close(gently=False)
     servers.close()
 
 
@@ -189,7 +189,7 @@ def test_a_restart_between_submit_and_answer(breakable: RunningFleet) -> None:
         eventually(lambda: is_waiting_for_a_lock(fleet))
         valkey.kill()
         valkey.start()
-    assert handle.result(30)["chunk_no"] == 1
+    assert handle.result(60)["chunk_no"] == 1
     assert fleet.call("session.read_output", session_id=session_id)["output"] == "a\n"
 
 
@@ -220,7 +220,7 @@ def repeating(call: Callable[[], object]) -> None:
             return True
         return False
 
-    eventually(accepted, 40, every=0.2)
+    eventually(accepted, every=0.2)
 
 
 def test_restarts_of_redis_lose_and_repeat_nothing(breakable: RunningFleet) -> None:
@@ -249,9 +249,9 @@ def test_restarts_of_redis_lose_and_repeat_nothing(breakable: RunningFleet) -> N
         )
     key = str(uuid4())
     repeating(lambda: fleet.call("session.complete", 5, session_id=session_id, idempotency_key=key))
-    assert numbers(mine.join(30)) == list(range(2, 16))
+    assert numbers(mine.join()) == list(range(2, 16))
     assert mine.seen[-1].reason == "completed"
-    reader.join(30)
+    reader.join(60)
     assert not reader.is_alive()
     assert numbers(everything) == sorted(set(numbers(everything)))
     assert everything[-1].event_name == "session.completed"
@@ -267,9 +267,9 @@ def test_a_subscription_waits_out_a_frozen_redis(breakable: RunningFleet, monkey
     valkey.pause()
     try:
         # Longer than the client believes in a silent connection.
-        eventually(lambda: sum(event.is_ping for event in mine.seen) >= 8, 20)
+        eventually(lambda: sum(event.is_ping for event in mine.seen) >= 8)
     finally:
         valkey.resume()
     key = str(uuid4())
     repeating(lambda: fleet.call("session.complete", 5, session_id=session_id, idempotency_key=key))
-    assert numbers(mine.join(30)) == [1, 2, 3]
+    assert numbers(mine.join()) == [1, 2, 3]

@@ -30,7 +30,7 @@ def write(fleet: RunningFleet, session_id: str, count: int, lines: int = 1) -> N
         fleet.client.submit("session.append_output", session_id=session_id, content="x\n" * lines)
         for _ in range(count)
     ]:
-        handle.result(30)
+        handle.result(60)
 
 
 def stream(fleet: RunningFleet, session_id: str) -> str:
@@ -60,7 +60,7 @@ def test_cut_at_40_of_100(fleet: RunningFleet) -> None:
             "session.append_output", session_id=session_id, content=f"{n}\n", stream=("stdout", "stderr")[n % 2]
         )
     fleet.call("session.complete", session_id=session_id)
-    reader.join(20)
+    reader.join(60)
     assert numbers([*first, *rest]) == list(range(1, 101))
     assert (rest[-1].is_end, rest[-1].chunk_no, rest[-1].reason) == (True, 100, "completed")
     assert [(chunk.stream, chunk.content) for chunk in rest if chunk.chunk_no > 98 and not chunk.is_mark] == [

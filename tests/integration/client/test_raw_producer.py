@@ -25,7 +25,7 @@ answers = []
 for order in orders["tasks"]:
     result = app.send_task(order["name"], kwargs=order["kwargs"], queue=order["queue"])
     try:
-        answers.append({"answer": result.get(timeout=20)})
+        answers.append({"answer": result.get(timeout=60)})
     except Exception as error:
         answers.append({"kind": type(error).__name__, "shape": error.args[0], "state": result.state})
 try:

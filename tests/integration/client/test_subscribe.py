@@ -46,7 +46,7 @@ class Listener:
             self.seen.append(event)
         self.ended = True
 
-    def join(self, timeout: float = 15) -> list[Event]:
+    def join(self, timeout: float = 60) -> list[Event]:
         self._thread.join(timeout)
         assert self.ended, f"still listening after {numbers(self.seen)}"
         return self.seen
@@ -172,7 +172,7 @@ def test_silence_can_end_it(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create")["id"]
     started = time.monotonic()
     assert numbers(fleet.client.subscribe(session_id, 0, timeout=0.5)) == [1]
-    assert 0.4 < time.monotonic() - started < 3
+    assert 0.4 < time.monotonic() - started < 20
     told = list(fleet.client.subscribe(types=["never.sent"], timeout=0.3))
     assert marks(told) == [(0, "replay_end", None), (1, "end", "timeout")]
     assert list(fleet.client.subscribe(session_id, timeout=0.1, marks=False)) == []
@@ -180,11 +180,11 @@ def test_silence_can_end_it(fleet: RunningFleet) -> None:
 
 def test_what_the_consumer_does_meanwhile_is_no_silence(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create", status="active")["id"]
-    events = fleet.client.subscribe(session_id, 1, timeout=0.4, marks=False)
+    events = fleet.client.subscribe(session_id, 1, timeout=1, marks=False)
     assert next(events).seq == 2
     fleet.call("session.pause", session_id=session_id)
     eventually(lambda: fleet.cache.xlen(f"stream:session:{session_id}") == 3)
-    time.sleep(0.6)
+    time.sleep(1.2)  # longer than its timeout
     assert next(events).seq == 3
     events.close()
 
@@ -289,7 +289,7 @@ def test_a_cancelled_listener_ends_at_once(fleet: RunningFleet) -> None:
             assert all(isinstance(one, asyncio.CancelledError) for one in outcomes)
             return time.monotonic() - started
 
-    assert asyncio.run(go()) < 3
+    assert asyncio.run(go()) < 15
 
 
 def test_an_end_from_elsewhere_is_an_end(fleet: RunningFleet) -> None:
@@ -310,7 +310,7 @@ def test_an_end_from_elsewhere_is_an_end(fleet: RunningFleet) -> None:
             listening = asyncio.create_task(listen())
             await heard.wait()
             await events.aclose()
-            await asyncio.wait_for(listening, 2)
+            await asyncio.wait_for(listening, 20)
             await events.aclose()
             assert last[-1].reason == "closed"
             return seen
@@ -326,7 +326,7 @@ def test_a_dropped_subscription_ends_by_itself(fleet: RunningFleet) -> None:
             async for event in client.subscribe(session_id, ping=0.05, marks=False):
                 assert event.is_ping
                 break
-            for _ in range(100):
+            for _ in range(1000):
                 if fleet.cache.pubsub_numsub(channel) == [(channel, 0)]:
                     break
                 await asyncio.sleep(0.05)
@@ -343,5 +343,5 @@ def test_closing_never_hangs(fleet: RunningFleet) -> None:
         time.sleep(0.0002 * n)
         started = time.monotonic()
         events.close()
-        listener.join(2)
-        assert time.monotonic() - started < 2
+        listener.join(15)
+        assert time.monotonic() - started < 15

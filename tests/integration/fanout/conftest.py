@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import text
 
-from fanout.connection import HASTY, connect
+from fanout.connection import PATIENT, connect
 from tests.support.outbox import LocalWorker
 from tests.support.running import RunningFleet
 from tests.support.servers import Servers, new_home
@@ -91,8 +91,8 @@ def worker(fanout_fleet: RunningFleet) -> Iterator[LocalWorker]:
 
 @pytest.fixture
 def client(pair: Servers) -> Iterator[Redis]:
-    """A client as the fleet makes them, on an empty database."""
-    client = connect(pair.redis_url, name="test", timeout=HASTY)
+    """A client as the relay has it, on an empty database."""
+    client = connect(pair.redis_url, name="test", timeout=PATIENT)
     client.flushall()
     yield client
     client.close()

@@ -20,7 +20,7 @@ from sessions import leadership, outbox
 from sessions.outbox import Leader
 from tasks.outbox_drain import Drain
 from tests.support.consuming import age_pending, groups_of, pending
-from tests.support.outbox import LocalWorker, streamed
+from tests.support.outbox import LocalWorker, horizon_passes, streamed
 from tests.support.running import RunningFleet
 
 GROUP = "session_handlers"
@@ -46,6 +46,7 @@ def relay(fanout_fleet: RunningFleet, publisher: Publisher) -> Iterator[Callable
         def publish(leads: bool = False) -> None:
             if not leads:
                 drain.begin()
+            horizon_passes(fanout_fleet)
             while drain.step().more:
                 pass
 

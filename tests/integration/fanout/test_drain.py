@@ -19,7 +19,15 @@ from sessions.emission import emit_event
 from sessions.outbox import Leader
 from tasks.outbox_drain import Drain, NoLongerLeader, outgoing
 from tasks.unit_of_work import transaction
-from tests.support.outbox import Listener, LocalWorker, everything_arrives, in_order, streamed
+from tests.support.outbox import (
+    Listener,
+    LocalWorker,
+    drained,
+    everything_arrives,
+    horizon_passes,
+    in_order,
+    streamed,
+)
 from tests.support.running import RunningFleet
 from tests.support.waiting import eventually
 
@@ -60,7 +68,7 @@ def test_everything_once_in_order(worker: LocalWorker, new_drain: NewDrain, fano
         worker.emit(sessions[number % 3], number=number)
     worker.call("session.terminate", session_id=sessions[0])
     drain = new_drain()
-    assert drain.step().published == 13
+    assert drained(drain).published == 13
     step = drain.step()
     assert (step.published, step.more, step.waiting) == (0, False, False)
     [created, *_] = everything_arrives(fanout_fleet)
@@ -74,12 +82,13 @@ def test_everything_once_in_order(worker: LocalWorker, new_drain: NewDrain, fano
 def test_events_behind_an_open_transaction_wait(worker: LocalWorker, new_drain: NewDrain) -> None:
     slow, quick = worker.create(), worker.create()
     drain = new_drain()
-    assert drain.step().published == 2
+    assert drained(drain).published == 2
     with transaction(worker.runtime) as work:
         work.apply([slow], emit_event, EmitEvent(session_id=slow, type="test"))
         worker.emit(quick)
-        assert drain.step().waiting
-    assert drain.step().published == 2
+        step = drain.step()
+        assert (step.published, step.waiting) == (0, True)
+    assert drained(drain).published == 2
 
 
 def test_a_crash_between_publishing_and_saving_repeats_nothing(
@@ -89,11 +98,12 @@ def test_a_crash_between_publishing_and_saving_repeats_nothing(
     drain = new_drain()
     with Listener(fanout_fleet.cache, "events:session") as listener:
         db.execute(text("UPDATE leader_leases SET epoch = epoch + 1"))
+        horizon_passes(fanout_fleet)
         with pytest.raises(NoLongerLeader):
             drain.step()
         worker.emit(session_id)
-        step = new_drain().step()
-        assert (step.published, step.repeats) == (1, 1)
+        done = drained(new_drain())
+        assert (done.published, done.repeats) == (1, 1)
         eventually(lambda: len(listener.messages) == 2)
     assert [each["seq"] for each in listener.on("events:session")] == [1, 2]
     everything_arrives(fanout_fleet)
@@ -104,11 +114,11 @@ def test_what_must_not_go_to_the_channels_goes_to_the_streams(
 ) -> None:
     session_id = worker.create()
     drain = new_drain()
-    drain.step()
+    drained(drain)
     with Listener(fanout_fleet.cache, "*") as listener:
         worker.call("session.emit_event", session_id=session_id, type="quiet", publish=False)
         worker.call("session.emit_event", session_id=session_id, type="loud")
-        drain.step()
+        drained(drain)
         eventually(lambda: len(listener.messages) == 2)
     assert {envelope["event_name"] for _, envelope in listener.messages} == {"loud"}
     assert [each["event_name"] for each in everything_arrives(fanout_fleet)][1:] == ["quiet", "loud"]
@@ -119,7 +129,7 @@ def test_an_event_refused_three_times_becomes_a_dead_letter(
 ) -> None:
     good, bad = worker.create(), worker.create()
     drain = new_drain()
-    drain.step()
+    drained(drain)
     redis = fanout_fleet.cache
     redis.delete(f"stream:session:{bad}")
     redis.set(f"stream:session:{bad}", "not a stream")
@@ -127,6 +137,7 @@ def test_an_event_refused_three_times_becomes_a_dead_letter(
     worker.emit(bad, number=2)
     worker.emit(bad, number=3)
     worker.emit(good, number=4)
+    horizon_passes(fanout_fleet)
     first = drain.step()
     assert (first.published, first.pause, first.buried) == (1, 1.0, 0)
     assert (drain.step().pause, drain.step().buried) == (2.0, 1)
@@ -148,6 +159,7 @@ def test_an_event_that_goes_through_at_last_tells_its_tries(
     session_id = worker.create()
     fanout_fleet.cache.set(f"stream:session:{session_id}", "not a stream")
     drain = new_drain()
+    horizon_passes(fanout_fleet)
     drain.step()
     drain.step()
     fanout_fleet.cache.delete(f"stream:session:{session_id}")
@@ -171,6 +183,7 @@ def test_an_outage_buries_nothing(
 ) -> None:
     worker.create()
     drain = new_drain()
+    horizon_passes(fanout_fleet)
     with read_only(fanout_fleet.cache):
         for _ in range(5):
             with pytest.raises(PublishOutage, match="ReadOnlyError"):
@@ -190,7 +203,7 @@ def test_streams_of_another_database_end_their_generation(
     fanout_fleet.cache.xadd("stream:events", foreign, id="999999999999-1")
     fanout_fleet.cache.xadd(f"stream:session:{session_id}", foreign, id="999999999999-1")
     drain = new_drain()
-    assert drain.step().published == 1
+    assert drained(drain).published == 1
     everything_arrives(fanout_fleet)
     assert outbox.load_cursor(db).generation == 2
     assert fanout_fleet.cache.xlen("stream:events:gen1") == 1
@@ -202,11 +215,10 @@ def test_a_foreign_stream_that_appears_under_way_swallows_nothing(
 ) -> None:
     session_id = worker.create()
     drain = new_drain()
-    drain.step()
+    drained(drain)
     fanout_fleet.cache.xadd("stream:events", {"envelope": "{}", "event_id": "other", "seq": 1}, id="999999999999-1")
     worker.emit(session_id)
-    while drain.step().more:
-        pass
+    drained(drain)
     assert [each["seq"] for each in streamed(fanout_fleet)] == [2]
 
 
@@ -230,11 +242,10 @@ def test_a_database_restored_from_a_dump_loses_and_repeats_nothing(
 
     with Listener(fanout_fleet.cache, "events:session") as listener:
         drain = new_drain()
-        while drain.step().more:
-            pass
+        drained(drain)
         for number in range(18, 24):
             worker.emit(sessions[number % 3], number=number)
-        assert drain.step().published == 6
+        assert drained(drain).published == 6
         eventually(lambda: len(listener.messages) == len(left) + 12)
     cursor = outbox.load_cursor(db)
     assert (cursor.generation, cursor.floor_id) == (2, 21)
@@ -246,8 +257,8 @@ def test_a_database_restored_from_a_dump_loses_and_repeats_nothing(
         each["event_id"] for each in streamed(fanout_fleet)
     ]
     again = new_drain()
-    step = again.step()
-    assert (step.published, step.repeats) == (0, 0)
+    done = drained(again)
+    assert (done.published, done.repeats) == (0, 0)
     assert outbox.load_cursor(db).generation == 2
 
 

@@ -16,7 +16,7 @@ from fanout.streams import Streams
 from sessions import leadership, outbox
 from sessions.outbox import Leader
 from tasks.outbox_drain import Drain
-from tests.support.outbox import Listener, LocalWorker
+from tests.support.outbox import Listener, LocalWorker, drained, horizon_passes
 from tests.support.running import RunningFleet
 from tests.support.waiting import eventually
 
@@ -45,11 +45,6 @@ def begun(db: Connection, publisher: Publisher) -> Drain:
     return drain
 
 
-def to_the_end(drain: Drain) -> None:
-    while drain.step().more:
-        pass
-
-
 def stream(fleet: RunningFleet, session_id: str) -> Entries:
     found: Any = fleet.cache.xrange(f"stream:output:{session_id}")
     return list(found)
@@ -67,7 +62,7 @@ def test_chunks_and_the_end_reach_stream_and_channel(
         append(worker, session_id, "grün\n")
         append(worker, session_id, "oops\n", "stderr")
         worker.call("session.complete", session_id=session_id)
-        to_the_end(drain)
+        drained(drain)
         eventually(lambda: len(listener.messages) == 7)
     heard = [message for _, message in listener.messages]
     chunks = [message for message in heard if message.get("type") == "output"]
@@ -104,11 +99,11 @@ def test_after_a_crash_nothing_comes_twice(
     for number in range(3):
         append(worker, session_id, f"{number}\n")
     with fanout_fleet.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-        to_the_end(begun(db, publisher))
+        drained(begun(db, publisher))
         db.execute(text("DELETE FROM relay_cursors"))
         with Listener(fanout_fleet.cache, f"session:{session_id}") as listener:
             append(worker, session_id, "3\n")
-            to_the_end(begun(db, publisher))
+            drained(begun(db, publisher))
             eventually(lambda: len(listener.messages) == 2)
     assert [fields["content"] for _, fields in stream(fanout_fleet, session_id)] == ["0\n", "1\n", "2\n", "3\n"]
     assert [message["type"] for _, message in listener.messages] == ["output.received", "output"]
@@ -119,10 +114,10 @@ def test_a_deleted_sessions_output_ends_and_goes_soon(
 ) -> None:
     session_id = worker.create(status="active")
     append(worker, session_id, "x")
-    to_the_end(drain)
+    drained(drain)
     append(worker, session_id, "never seen by the relay")
     worker.call("session.delete", session_id=session_id)
-    to_the_end(drain)
+    drained(drain)
     entries = stream(fanout_fleet, session_id)
     assert [fields.get("content", fields.get("end")) for _, fields in entries] == ["x", "terminated"]
     assert 0 < fanout_fleet.cache.ttl(f"stream:output:{session_id}") <= 300
@@ -134,6 +129,7 @@ def test_a_large_batch_is_cut_by_what_its_chunks_weigh(
     """40 chunks of 262,144 bytes are 10 MiB: a batch takes about 4 MiB, the Stream keeps all 40, no more."""
     session_id = worker.create(status="active")
     append(worker, session_id, "x" * 262_144 * 41)
+    horizon_passes(fanout_fleet)
     steps = 0
     while drain.step().published:
         steps += 1
@@ -161,7 +157,7 @@ def test_another_kind_of_value_there_stops_nothing(
     fanout_fleet.cache.set(f"stream:output:{session_id}", "no stream")
     append(worker, session_id, "x")
     with Listener(fanout_fleet.cache, f"session:{session_id}") as listener:
-        to_the_end(drain)
+        drained(drain)
         eventually(lambda: any(message["type"] == "output" for _, message in listener.messages))
 
 

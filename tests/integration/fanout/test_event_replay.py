@@ -15,7 +15,7 @@ from sessionfleet.messages.events import EmitEvent
 from sessions import event_replay
 from sessions.emission import emit_event
 from tasks.unit_of_work import transaction
-from tests.support.outbox import LocalWorker
+from tests.support.outbox import LocalWorker, horizon_passes
 from tests.support.running import RunningFleet
 
 WRITE = text("""
@@ -34,6 +34,7 @@ def write(fleet: RunningFleet, count: int, ago: timedelta, apart: float, seq: in
         for edge in (at, at + timedelta(seconds=count * apart)):
             db.execute(text("SELECT fleet_ensure_month('session_events', :at)"), {"at": edge})
         db.execute(WRITE, {"seq": seq, "at": at, "count": count, "apart": apart})
+    horizon_passes(fleet)
 
 
 def pages(worker: LocalWorker, **arguments: Any) -> list[list[dict[str, Any]]]:
@@ -82,6 +83,7 @@ def test_a_reader_that_follows_misses_nothing_that_commits_late(
 ) -> None:
     """An event that was written first and commits last comes behind the cursor all the same."""
     slow, quick = worker.create(), worker.create()
+    horizon_passes(fanout_fleet)
     seen = worker.call("event.replay")
     assert [one["session_id"] for one in seen["items"]] == [slow, quick]
     assert seen["next_cursor"] is None
@@ -91,6 +93,7 @@ def test_a_reader_that_follows_misses_nothing_that_commits_late(
         held = worker.call("event.replay", cursor=seen["cursor"])
         # What is committed is held back, so that nothing can come before it, and the answer says that there is more.
         assert (held["items"], held["next_cursor"]) == ([], seen["cursor"])
+    horizon_passes(fanout_fleet)
     answer = worker.call("event.replay", cursor=held["cursor"])
     assert {one["session_id"] for one in answer["items"]} == {slow, quick}
     assert worker.call("event.replay", cursor=answer["cursor"])["items"] == []
@@ -106,6 +109,7 @@ def test_a_restored_database_reads_its_past_first(worker: LocalWorker, fanout_fl
         db.execute(text("INSERT INTO relay_cursors VALUES ('relay', '0', 6, 6, 6, 2, now())"))
     for _ in range(3):
         worker.emit(session_id)
+    horizon_passes(fanout_fleet)
     for since in (None, datetime.now(UTC) - timedelta(hours=1)):
         found = pages(worker, limit=4, since=since)
         assert [one["seq"] for page in found for one in page] == list(range(1, 10))

@@ -13,7 +13,7 @@ from sessions import leadership, outbox
 from sessions.emission import emit_event
 from sessions.outbox import Cursor, DeadLetter, Leader
 from tasks.unit_of_work import transaction
-from tests.support.outbox import LocalWorker
+from tests.support.outbox import LocalWorker, horizon_passes
 from tests.support.running import RunningFleet
 
 START = Cursor(0, 0, 0, 0, 1)
@@ -34,8 +34,11 @@ def emit(session_id: str) -> EmitEvent:
     return EmitEvent(session_id=session_id, type="test")
 
 
-def test_a_transaction_that_commits_late_is_not_skipped(worker: LocalWorker, db: Connection) -> None:
+def test_a_transaction_that_commits_late_is_not_skipped(
+    worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet
+) -> None:
     slow, quick = worker.create(), worker.create()
+    horizon_passes(fanout_fleet)
     [*_, last] = outbox.read_batch(db, START)
     cursor = START.at(int(last.xid), last.id)
     with transaction(worker.runtime) as open_work:
@@ -43,6 +46,7 @@ def test_a_transaction_that_commits_late_is_not_skipped(worker: LocalWorker, db:
         worker.emit(quick)
         assert read(db, cursor) == []
         assert outbox.pending(db, cursor) == 1
+    horizon_passes(fanout_fleet)
     assert read(db, cursor) == [(slow, 2), (quick, 2)]
     assert outbox.pending(db, cursor) == 2
 
@@ -51,10 +55,13 @@ def test_an_open_reader_holds_nothing_back(worker: LocalWorker, db: Connection, 
     with fanout_fleet.engine.connect() as reader:
         reader.execute(text("SELECT count(*) FROM session_events"))
         session_id = worker.create()
+        horizon_passes(fanout_fleet)
         assert read(db) == [(session_id, 1)]
 
 
-def test_events_of_a_session_are_read_in_seq_order_whoever_began_first(worker: LocalWorker, db: Connection) -> None:
+def test_events_of_a_session_are_read_in_seq_order_whoever_began_first(
+    worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet
+) -> None:
     """The transaction with the lower number writes the later event of ``shared``."""
     other, shared = worker.create(), worker.create()
     with transaction(worker.runtime) as older:
@@ -62,15 +69,17 @@ def test_events_of_a_session_are_read_in_seq_order_whoever_began_first(worker: L
         with transaction(worker.runtime) as younger:
             younger.apply([shared], emit_event, emit(shared))
         older.apply([shared], emit_event, emit(shared))
+    horizon_passes(fanout_fleet)
     assert [seq for session_id, seq in read(db) if session_id == shared] == [1, 2, 3]
 
 
 def test_a_batch_is_bounded_by_count_and_by_bytes(
-    worker: LocalWorker, db: Connection, monkeypatch: pytest.MonkeyPatch
+    worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = worker.create()
     for _ in range(4):
         worker.emit(session_id, text="".join(map(chr, range(0x4E00, 0x4E00 + 2000))))
+    horizon_passes(fanout_fleet)
     assert len(read(db, limit=3)) == 3
     monkeypatch.setattr(outbox, "BATCH_BYTES", 13_000)
     assert [seq for _, seq in read(db)] == [1, 2, 3]
@@ -125,8 +134,9 @@ def test_one_holds_the_lease(db: Connection) -> None:
     assert not leadership.renew(db, "duty", "two", 2, 60)
 
 
-def test_failures_are_counted_by_kind(worker: LocalWorker, db: Connection) -> None:
+def test_failures_are_counted_by_kind(worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet) -> None:
     worker.create()
+    horizon_passes(fanout_fleet)
     [row] = outbox.read_batch(db, START)
     assert (row.retry_count, row.refusals) == (0, 0)
     assert outbox.record_failures(db, [row.event_id], "away", "outage") == {row.event_id: 0}
@@ -143,8 +153,11 @@ def test_failures_are_counted_by_kind(worker: LocalWorker, db: Connection) -> No
     assert outbox.read_batch(db, START)[0].retry_count == 0
 
 
-def test_a_dead_letter_and_the_cursor_go_together(worker: LocalWorker, db: Connection) -> None:
+def test_a_dead_letter_and_the_cursor_go_together(
+    worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet
+) -> None:
     worker.create()
+    horizon_passes(fanout_fleet)
     [row] = outbox.read_batch(db, START)
     outbox.record_failures(db, [row.event_id], "no", "refusal")
     letter = DeadLetter(row.event_id, "session:x", "no", 3, '{"event_id": "x"}')
@@ -176,8 +189,9 @@ def test_dead_letters_are_bounded(db: Connection, monkeypatch: pytest.MonkeyPatc
     assert db.execute(text("SELECT count(*) FROM event_dead_letters")).scalar() == 10
 
 
-def test_the_position_of_an_age(worker: LocalWorker, db: Connection) -> None:
+def test_the_position_of_an_age(worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet) -> None:
     worker.create()
+    horizon_passes(fanout_fleet)
     [row] = outbox.read_batch(db, START)
     cursor = START.at(int(row.xid), row.id)
     assert outbox.position_before(db, cursor, age=3600) is None

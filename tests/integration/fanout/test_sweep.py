@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from sessions import leadership, outbox
-from tests.support.outbox import LocalWorker, everything_arrives
+from tests.support.outbox import LocalWorker, everything_arrives, horizon_passes
 from tests.support.running import RunningFleet
 from tests.support.servers import Servers
 
@@ -23,6 +23,7 @@ def test_it_publishes_when_nobody_leads(worker: LocalWorker, fanout_fleet: Runni
             FROM session_events, generate_series(2, 1200) AS n
         """
         db.execute(text(copy))
+    horizon_passes(fanout_fleet)
     assert worker.call(NAME) == {"published": 1200, "pending": 0}
     assert [each["seq"] for each in everything_arrives(fanout_fleet)] == list(range(1, 1201))
     with fanout_fleet.engine.connect() as db:
@@ -46,5 +47,6 @@ def test_events_wait_while_redis_is_away(worker: LocalWorker, fanout_fleet: Runn
         assert worker.call(NAME) == {"published": 0, "pending": 1}
     finally:
         pair.valkey.start()
+    horizon_passes(fanout_fleet)
     assert worker.call(NAME) == {"published": 1, "pending": 0}
     everything_arrives(fanout_fleet)

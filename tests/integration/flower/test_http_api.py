@@ -73,7 +73,7 @@ def http(fleet: RunningFleet) -> Iterator[Http]:
         except requests.ConnectionError:
             return False
 
-    eventually(answers, 30)
+    eventually(answers)
     yield Http(base, fleet.settings.flower_user, fleet.settings.flower_password)
     assert process.stop(10), "Flower did not end on SIGTERM"
     assert process.returncode == 0, process.log_text()
@@ -188,7 +188,7 @@ def test_flower_sees_workers_tasks_and_queues(http: Http, fleet: RunningFleet) -
         workers = http.session.get(f"{http.base}/api/workers", params={"refresh": "true"}, timeout=10).json()
         return {name.partition(".")[0] for name in workers} >= {"sessions", "maintenance"}
 
-    eventually(seen, 20)
+    eventually(seen)
     tasks = http.session.get(f"{http.base}/api/tasks", params={"taskname": "session.create"}, timeout=5).json()
     assert any(one["state"] == "SUCCESS" for one in tasks.values())
     queues = http.session.get(f"{http.base}/api/queues/length", timeout=5).json()["active_queues"]
