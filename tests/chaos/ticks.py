@@ -20,7 +20,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -29,12 +29,14 @@ from sqlalchemy import event, text
 from reviews import commands
 from sessionfleet.messages import CreateSchedule
 from tasks import schedule_dispatch
+from tasks.runtime import Outgoing
 from tests.support.running import RunningFleet
 from tests.support.scheduling import ledger
 from tests.support.servers import embedded_servers
 from tests.support.waiting import eventually
 from workers.app import create_app
 from workers.processes import ManagedProcess
+from workers.sending import Sender
 
 SCHEDULES = 4
 STEPS = 40
@@ -42,6 +44,9 @@ STEPS = 40
 
 GRACE = timedelta(seconds=300)
 SHORT_LOCK = {"FLEET_REDBEAT_LOCK_TIMEOUT": "4", "FLEET_BEAT_MAX_LOOP_INTERVAL": "1"}
+RARE_TICKS = {"FLEET_DISPATCH_DUE_INTERVAL": "2"}
+"""Beat's ticks leave something to do for those that are killed."""
+
 DRAIN = 300
 """Seconds for the runs that wait at the end. A run that nobody started is sent again after 10 s, then 20, 40 ..., so
 one whose dispatchers were killed or cut off again and again waits for a minute or two."""
@@ -56,7 +61,7 @@ def main() -> None:
     parser.add_argument("--outage", type=float, default=20, help="seconds for which Redis is stopped, then emptied")
     wanted = parser.parse_args()
     servers = embedded_servers()
-    fleet = RunningFleet(servers, **SHORT_LOCK)
+    fleet = RunningFleet(servers, **SHORT_LOCK, **RARE_TICKS)
     try:
         found = Torment(fleet).go(wanted.kills, wanted.outage)
     finally:
@@ -198,15 +203,20 @@ def _tick(fleet: RunningFleet, step: int, tell: int) -> NoReturn:
             os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        runtime = create_app(fleet.settings).runtime
+        app = create_app(fleet.settings)
+        runtime = app.runtime
         event.listen(runtime.engine, "before_cursor_execute", lambda *_: count("statement"))
         event.listen(runtime.engine, "commit", lambda *_: count("commit"))
 
-        def send(*arguments: Any, **options: Any) -> None:
-            count("message")
-            runtime.send(*arguments, **options)
+        class Killed(Sender):
+            """Sends one by one, so that a part of a batch may be on its way."""
 
-        schedule_dispatch.dispatch(dataclasses.replace(runtime, send=send), GRACE)
+            def many(self, messages: Sequence[Outgoing]) -> None:
+                for message in messages:
+                    count("message")
+                    super().many([message])
+
+        schedule_dispatch.dispatch(dataclasses.replace(runtime, send=Killed(app)), GRACE)
     finally:
         os._exit(0)
 
