@@ -29,9 +29,6 @@ Document = dict[str, Any]
 MAX_BYTES = 65536
 """Of metadata and of account_filter, as JSON."""
 
-RESEND = timedelta(seconds=10)
-"""A run nobody started within this is sent again."""
-
 _OWN = (
     *("account_filter", "priority", "enabled", "max_retries", "retry_delay_minutes", "metadata"),
     *("coalesce", "overlap", "max_instances", "max_runs", "pause_after_failures"),
@@ -129,7 +126,7 @@ def trigger(db: Connection, command: m.TriggerSchedule, now: datetime) -> Docume
             "attempt": 0,
             "queued_at": now,
             "not_before": None if skip else now,
-            "publish_at": None if skip else now + RESEND,
+            "publish_at": None if skip else now + executions.RESEND,
             "publishes": 0,
         },
     )

@@ -22,6 +22,7 @@ STATEMENT_TIMEOUT_MS = 5000
 
 _ENDS = ("completed", "terminated", "failed", "expired")
 _SINCE = ("created", "touched", *_ENDS)
+_TURNS = ("crashed", "recovered")
 _BEGIN = text("SELECT clock_timestamp() FROM set_config('statement_timeout', :timeout, true)").bindparams(
     timeout=str(STATEMENT_TIMEOUT_MS)
 )
@@ -57,7 +58,10 @@ def digest(
         "since": None if since is None else since.isoformat(),
         "until": until.isoformat(),
         "sessions": {"total": sum(by_status.values()), "by_status": by_status},
-        "since_last": {**{name: counted[name] for name in _SINCE}, **_turns(db, subject, since, until)},
+        "since_last": {
+            **{name: counted[name] for name in _SINCE},
+            **(_turns(db, subject, since, until) if by_status else dict.fromkeys(_TURNS, 0)),
+        },
         "failures": these.failures(db, subject, since, until) if counted["failed"] else [],
         "at_risk": these.at_risk(db, subject, until, ahead, counted["at_risk"]),
         "stale": these.stale(db, subject, until, counted["stale"]),

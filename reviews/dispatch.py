@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from reviews import ledger, recurrence, zones
 from reviews.rule import Rule
 from reviews.store import executions, schedules
+from reviews.store.executions import Message
 
 SCHEDULES_AT_ONCE = 200
 ROWS_AT_ONCE = 5000
@@ -21,27 +22,33 @@ ROWS_AT_ONCE = 5000
 BUFFERS = ("buffer_one", "buffer_all")
 """Overlap policies whose drops are counted."""
 
+MAKES_WAY = ("cancel_other", "terminate_other")
+"""Overlap policies whose slots must not be sent before other runs were told to end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What one transaction did; ``schedules`` is 0 when nothing was due."""
+    """What one transaction did; ``schedules`` is 0 when nothing was due. ``messages`` are to be sent once it is
+    committed; those of other runs it queued are left to the outbox."""
 
-    schedules: int
-    queued: int
-    skipped: int
+    schedules: int = 0
+    queued: int = 0
+    skipped: int = 0
+    messages: Sequence[Message] = ()
 
 
-def settle_due(db: Connection, now: datetime, grace: timedelta) -> Settled:
+def settle_due(db: Connection, now: datetime, grace: timedelta, sent_until: datetime | None = None) -> Settled:
     """Settle schedules that are due by the database clock. Any number of dispatchers may do this at
-    once: each locks what it settles and passes over what others hold."""
-    return _settle(db, schedules.claim_due(db, SCHEDULES_AT_ONCE), now, grace)
+    once: each locks what it settles and passes over what others hold. The caller sends the messages of runs that
+    start by ``sent_until``."""
+    return _settle(db, schedules.claim_due(db, SCHEDULES_AT_ONCE), now, grace, sent_until)
 
 
 def settle_ahead(db: Connection, now: datetime, ahead: timedelta, grace: timedelta) -> Settled:
     """Settle the slots of the coming ``ahead`` now, so that their messages can carry their exact start: one
     slot of each schedule, and none of those that are paused or have a run that waits or is under way,
-    because it may be over by then."""
-    return _settle(db, schedules.claim_coming(db, now + ahead, SCHEDULES_AT_ONCE), now, grace)
+    because it may be over by then. The caller sends their messages."""
+    return _settle(db, schedules.claim_coming(db, now + ahead, SCHEDULES_AT_ONCE), now, grace, now + ahead)
 
 
 def settle_one(db: Connection, schedule: schedules.Row, now: datetime, grace: timedelta) -> datetime | None:
@@ -66,9 +73,15 @@ def follow_zones(db: Connection, now: datetime) -> int:
     return len(old)
 
 
-def _settle(db: Connection, due: Sequence[schedules.Row], now: datetime, grace: timedelta) -> Settled:
+def _settle(
+    db: Connection,
+    due: Sequence[schedules.Row],
+    now: datetime,
+    grace: timedelta,
+    sent_until: datetime | None = None,
+) -> Settled:
     if not due:
-        return Settled(0, 0, 0)
+        return Settled()
     active = executions.active(db, [schedule["schedule_id"] for schedule in due])
     limited = [schedule["schedule_id"] for schedule in due if schedule["max_runs"] is not None]
     so_far = executions.slots_run(db, limited) if limited else {}
@@ -86,12 +99,16 @@ def _settle(db: Connection, due: Sequence[schedules.Row], now: datetime, grace: 
             _policy(schedule, active.get(schedule_id, 0), so_far.get(schedule_id, 0), waiting[owner_id], grace),
         )
         waiting[owner_id] += sum(slot.reason is None for slot in plan.slots)
-        rows += [executions.row_of(slot, schedule_id, schedule["priority"], now) for slot in plan.slots]
+        sent = None if schedule["overlap"] in MAKES_WAY else sent_until
+        rows += [executions.row_of(slot, schedule_id, schedule["priority"], now, sent) for slot in plan.slots]
         dropped = plan.crowded_out if schedule["overlap"] in BUFFERS else 0
         moves.append(schedules.Move(schedule_id, plan.next_run, dropped))
-    statuses = executions.add(db, rows)
+    new = executions.add(db, rows)
     schedules.move(db, moves)
-    return Settled(len(moves), statuses.count("queued"), statuses.count("skipped"))
+    added = [row for row in rows if row["execution_id"] in new]
+    queued = [row for row in added if row["status"] == "queued"]
+    messages = [executions.message_of(row, now) for row in queued if row["publishes"]]
+    return Settled(len(moves), len(queued), len(added) - len(queued), messages)
 
 
 def _policy(schedule: schedules.Row, active: int, so_far: int, waiting: int, grace: timedelta) -> ledger.Policy:

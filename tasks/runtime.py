@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from sqlalchemy import Engine
 
@@ -17,8 +17,18 @@ from sessionfleet.words import Priority
 from sessions.policy import Policy
 
 
+class Outgoing(NamedTuple):
+    """A task message to send: as the arguments of :class:`Send`."""
+
+    name: str
+    arguments: dict[str, Any]
+    priority: Priority = "medium"
+    start: datetime | None = None
+    queue: str | None = None
+
+
 class Send(Protocol):
-    """Publishes one task message."""
+    """Publishes one task message; ``many`` of them in one go. Both raise what the broker raises."""
 
     def __call__(
         self,
@@ -29,6 +39,8 @@ class Send(Protocol):
         start: datetime | None = None,
         queue: str | None = None,
     ) -> None: ...
+
+    def many(self, messages: Sequence[Outgoing]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +68,8 @@ class Runtime:
     ``engine`` works in the application role, ``owner_engine`` keeps the login's own rights (DDL of
     partition upkeep). ``send`` publishes a task message: wire name, arguments, priority; with ``start`` it is
     not run before that instant, with ``queue`` it goes to a queue of another service. It is for
-    follow-up work after a commit, and a message it loses must be found again by a sweep. ``answer`` delivers answers
-    of operations that Celery did not run (:mod:`tasks.together`).
+    follow-up work after a commit: a message it loses must be found again by a sweep, and ``send.many`` may send a
+    message twice. ``answer`` delivers answers of operations that Celery did not run (:mod:`tasks.together`).
     """
 
     engine: Engine

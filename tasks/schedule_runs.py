@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -25,7 +25,7 @@ from reviews.store.runs import AttemptOver, Run
 from sessionfleet.errors import FleetError, InvalidTransition, SessionExpired, SessionNotFound
 from sessionfleet.messages.schedule import BUILT_IN
 from sessions import content, creation, emission, lifecycle
-from tasks.runtime import Runtime
+from tasks.runtime import Outgoing, Runtime
 from tasks.unit_of_work import Step, Work, again, transaction
 
 T = TypeVar("T")
@@ -166,16 +166,19 @@ def hand_on(work: Work, run: Run) -> None:
 def try_to_send(runtime: Runtime, waiting: list[Message]) -> None:
     """The messages of runs that can start. Never raises: a later tick sends them again."""
     try:
-        for one in waiting:
-            send(runtime, one)
+        send(runtime, waiting)
     except Exception:
         log.warning("messages not sent", exc_info=True, extra={"execution_id": waiting[0].execution_id})
 
 
-def send(runtime: Runtime, message: Message) -> None:
-    """One message that starts one run."""
-    arguments = {"execution_id": message.execution_id}
-    runtime.send("schedule.run_review", arguments, message.priority, start=message.start)
+def send(runtime: Runtime, messages: Sequence[Message]) -> None:
+    """Messages that start one run each."""
+    runtime.send.many(
+        [
+            Outgoing("schedule.run_review", {"execution_id": one.execution_id}, one.priority, one.start)
+            for one in messages
+        ]
+    )
 
 
 def give_up_lost(runtime: Runtime) -> int:

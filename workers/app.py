@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
 
 from celery import Celery
-from kombu import Exchange, Queue
 
 from broker import body
 from broker.transport import install
 from sessionfleet.errors import UnknownOperation, ValidationFailed
-from sessionfleet.messages import message_type
-from sessionfleet.request import STEPS
-from sessionfleet.words import Priority
 from tasks.base import register
 from tasks.runtime import Runtime
 from tasks.together import Call, collected_names, run_together
 from workers.celery_config import celery_config
 from workers.resources import build_policy, build_runtime
+from workers.sending import Sender
 from workers.settings import Settings
 
 
@@ -39,29 +34,12 @@ class FleetApp(Celery):  # type: ignore[misc]
         connection shared by two processes mixes their answers up."""
         pid = os.getpid()
         if self._runtime is None or self._runtime[0] != pid:
-            self._runtime = (pid, build_runtime(self.settings, self.publish, self.backend.answer))
+            self._runtime = (pid, build_runtime(self.settings, Sender(self), self.backend.answer))
         return self._runtime[1]
 
     def run_collected(self, calls: Sequence[Call]) -> dict[str, bool]:
         """Execute waiting operations together (:mod:`broker.collecting`)."""
         return run_together(self.runtime, calls)
-
-    def publish(
-        self,
-        name: str,
-        arguments: dict[str, Any],
-        priority: Priority = "medium",
-        *,
-        start: datetime | None = None,
-        queue: str | None = None,
-    ) -> None:
-        """Send a task message by wire name to its queue, or any task to a ``queue`` of another service; nobody
-        waits for its result."""
-        if queue is None:
-            to: Any = message_type(name).queue
-        else:
-            to = Queue(queue, Exchange(queue, type="direct"), routing_key=queue)
-        self.send_task(name, kwargs=arguments, queue=to, ignore_result=True, priority=STEPS[priority], eta=start)
 
 
 def create_app(settings: Settings) -> FleetApp:

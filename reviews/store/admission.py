@@ -94,32 +94,31 @@ def next_ones(db: Connection, owner_id: str, parallelism: int, within: float) ->
     return [Message(row.execution_id, row.priority, None) for row in rows]
 
 
-_STOP_OTHERS = text("""
+# From the runs that wait, not from the schedules: of those there may be very many.
+_WANTED = """
+    WITH wanted AS MATERIALIZED (
+        SELECT new.schedule_id, s.overlap, max(new.nominal_utc) AS nominal_utc
+        FROM schedule_executions new JOIN scheduled_reviews s USING (schedule_id)
+        WHERE new.status = 'queued' AND new.kind = 'scheduled' AND new.not_before <= statement_timestamp()
+          AND s.overlap IN ('cancel_other', 'terminate_other')
+        GROUP BY new.schedule_id, s.overlap
+    )
+"""
+_IN_THE_WAY = (
+    "old.schedule_id = wanted.schedule_id AND old.nominal_utc < wanted.nominal_utc AND old.kind <> 'backfill'"
+)
+_STOP_OTHERS = text(f"""{_WANTED}
     UPDATE schedule_executions old
-    SET stop = CASE s.overlap WHEN 'terminate_other' THEN 'terminate' ELSE 'cancel' END
-    FROM scheduled_reviews s
-    WHERE old.schedule_id = s.schedule_id AND s.overlap IN ('cancel_other', 'terminate_other')
-      AND old.status = 'running' AND old.stop IS NULL AND old.kind <> 'backfill'
-      AND EXISTS (
-        SELECT 1 FROM schedule_executions new
-        WHERE new.schedule_id = old.schedule_id AND new.status = 'queued' AND new.kind = 'scheduled'
-          AND new.nominal_utc > old.nominal_utc AND new.not_before <= statement_timestamp()
-      )
-""")
-_DROP_OTHERS = text("""
+    SET stop = CASE wanted.overlap WHEN 'terminate_other' THEN 'terminate' ELSE 'cancel' END
+    FROM wanted WHERE {_IN_THE_WAY} AND old.status = 'running' AND old.stop IS NULL
+""")  # noqa: S608 - put together from constants
+_DROP_OTHERS = text(f"""{_WANTED}
     UPDATE schedule_executions old
     SET status = CASE old.attempt WHEN 0 THEN 'skipped' ELSE 'failed' END,
         reason = CASE old.attempt WHEN 0 THEN 'overlap' END,
         publish_at = NULL, ended_at = clock_timestamp()
-    FROM scheduled_reviews s
-    WHERE old.schedule_id = s.schedule_id AND s.overlap IN ('cancel_other', 'terminate_other')
-      AND old.status = 'queued' AND old.kind <> 'backfill'
-      AND EXISTS (
-        SELECT 1 FROM schedule_executions new
-        WHERE new.schedule_id = old.schedule_id AND new.status = 'queued' AND new.kind = 'scheduled'
-          AND new.nominal_utc > old.nominal_utc AND new.not_before <= statement_timestamp()
-      )
-""")
+    FROM wanted WHERE {_IN_THE_WAY} AND old.status = 'queued'
+""")  # noqa: S608
 
 
 def stop_others(db: Connection) -> int:

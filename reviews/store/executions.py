@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -20,6 +20,9 @@ _s = table_of(ScheduledReview).c
 
 ACTIVE = ("queued", "running")
 
+RESEND = timedelta(seconds=10)
+"""A run nobody started within this is sent again, then within twice this, and so on."""
+
 # Each time a run nobody started is sent again the wait doubles: a long queue is not made longer by copies.
 _TAKE = text("""
     UPDATE schedule_executions
@@ -27,16 +30,21 @@ _TAKE = text("""
         publishes = least(publishes + 1, 1000)
     WHERE execution_id IN (
         SELECT execution_id FROM schedule_executions
-        WHERE publish_at <= statement_timestamp() + make_interval(secs => :ahead)
+        WHERE publish_at <= coalesce(CAST(:by AS timestamptz), statement_timestamp())
         ORDER BY publish_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     RETURNING execution_id, priority, CASE WHEN not_before > clock_timestamp() THEN not_before END AS start
 """)
 
 
-def row_of(slot: Slot, schedule_id: str, priority: str, now: datetime) -> dict[str, Any]:
-    """The ledger row of a decided slot."""
+def row_of(
+    slot: Slot, schedule_id: str, priority: str, now: datetime, sent_until: datetime | None = None
+) -> dict[str, Any]:
+    """The ledger row of a decided slot. One that starts by ``sent_until`` counts as sent: whoever commits it sends
+    its message then; should he not live to do it, the outbox does after RESEND."""
     runs = slot.reason is None
+    publish_at = max(now, slot.start) if runs and slot.start else None
+    sent = publish_at is not None and sent_until is not None and publish_at <= sent_until
     return {
         "execution_id": f"exec_{uuid4().hex}",
         "schedule_id": schedule_id,
@@ -48,17 +56,17 @@ def row_of(slot: Slot, schedule_id: str, priority: str, now: datetime) -> dict[s
         "attempt": 0,
         "queued_at": now,
         "not_before": slot.start if runs else None,
-        "publish_at": max(now, slot.start) if runs and slot.start else None,
-        "publishes": 0,
+        "publish_at": publish_at + RESEND if sent and publish_at is not None else publish_at,
+        "publishes": int(sent),
     }
 
 
-def add(db: Connection, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Insert ledger rows; the statuses of those that are new. A slot that has a row keeps it."""
+def add(db: Connection, rows: Sequence[dict[str, Any]]) -> set[str]:
+    """Insert ledger rows; the ids of those that are new. A slot that has a row keeps it."""
     if not rows:
-        return []
+        return set()
     statement = insert(_t).on_conflict_do_nothing(index_elements=["schedule_id", "nominal_utc", "kind"])
-    return list(db.execute(statement.returning(_c.status), rows).scalars())
+    return set(db.execute(statement.returning(_c.execution_id), rows).scalars())
 
 
 def add_one(db: Connection, row: dict[str, Any]) -> dict[str, Any]:
@@ -96,10 +104,16 @@ class Message(NamedTuple):
     start: datetime | None
 
 
-def to_publish(db: Connection, limit: int, again_seconds: float, ahead_seconds: float = 0) -> list[Message]:
-    """Queued runs whose message is to be sent by then. Once this is committed nobody sends them again before
-    ``again_seconds``, so a crash between commit and send costs that time."""
-    values = {"limit": limit, "again": again_seconds, "ahead": ahead_seconds}
+def message_of(row: Mapping[str, Any], now: datetime) -> Message:
+    """The message of a row that :func:`row_of` counts as sent."""
+    start: datetime = row["not_before"]
+    return Message(row["execution_id"], row["priority"], start if start > now else None)
+
+
+def to_publish(db: Connection, limit: int, by: datetime | None = None) -> list[Message]:
+    """Queued runs whose message is to be sent by that instant (default: now). Once this is committed nobody sends
+    them again before RESEND, so a crash between commit and send costs that time."""
+    values = {"limit": limit, "again": RESEND.total_seconds(), "by": by}
     return [Message(*row) for row in db.execute(_TAKE, values)]
 
 

@@ -185,9 +185,16 @@ def test_a_run_nobody_started_is_sent_again(fleet: RunningFleet) -> None:
     assert ended(fleet, schedule)["status"] == "success"
 
 
+def with_a_session(fleet: RunningFleet, **arguments: Any) -> dict[str, Any]:
+    """A schedule whose review has something to read of what TAKE_AWAY takes away."""
+    schedule = create(fleet, **arguments)
+    fleet.call("session.create", owner_id=schedule["owner_id"])
+    return schedule
+
+
 def test_a_failing_run_is_tried_again_later_and_succeeds_at_the_third_try(broken: RunningFleet) -> None:
     fleet = broken
-    schedule = create(fleet, retry_delay_minutes=5)
+    schedule = with_a_session(fleet, retry_delay_minutes=5)
     run(fleet, TAKE_AWAY)
     trigger(fleet, schedule)
     for attempt, minutes in ((1, 5), (2, 10)):
@@ -209,7 +216,7 @@ def test_a_failing_run_is_tried_again_later_and_succeeds_at_the_third_try(broken
 
 def test_a_run_that_always_fails_ends_failed_with_one_event(broken: RunningFleet) -> None:
     fleet = broken
-    schedule = create(fleet, max_retries=1)
+    schedule = with_a_session(fleet, max_retries=1)
     run(fleet, TAKE_AWAY)
     trigger(fleet, schedule)
     waiting(lambda: waits_again(fleet, schedule, 1))
@@ -228,7 +235,7 @@ def test_a_run_that_always_fails_ends_failed_with_one_event(broken: RunningFleet
 
 def test_failures_in_a_row_pause_a_schedule_that_asked_for_it(broken: RunningFleet) -> None:
     fleet = broken
-    schedule = create(fleet, max_retries=0, pause_after_failures=2)
+    schedule = with_a_session(fleet, max_retries=0, pause_after_failures=2)
     run(fleet, TAKE_AWAY)
     for count in (1, 2):
         assert get(fleet, schedule)["enabled"]

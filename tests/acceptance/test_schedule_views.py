@@ -75,6 +75,10 @@ def test_a_year_s_preview_of_a_stored_schedule_is_what_simulate_says(fleet: Runn
         ({"coalesce": "earliest"}, {"misfire": 5, "coalesced": 4}),
         ({"coalesce": "all"}, {"misfire": 5, "overlap": 4}),
         ({"coalesce": "none"}, {"misfire": 10}),
+        ({"coalesce": "all", "overlap": "buffer_one"}, {"misfire": 5, "overlap": 3}),
+        ({"coalesce": "all", "overlap": "buffer_all"}, {"misfire": 5}),
+        ({"coalesce": "all", "overlap": "cancel_other"}, {"misfire": 5, "overlap": 4}),
+        ({"coalesce": "all", "overlap": "terminate_other"}, {"misfire": 5, "overlap": 4}),
         ({"coalesce": "all", "overlap": "allow_all", "max_instances": 2}, {"misfire": 5, "limit": 3}),
         ({"coalesce": "all", "overlap": "allow_all", "max_instances": 9, "max_runs": 4}, {"misfire": 5, "limit": 1}),
         ({"enabled": False}, {"paused": 10}),
@@ -83,7 +87,7 @@ def test_a_year_s_preview_of_a_stored_schedule_is_what_simulate_says(fleet: Runn
 def test_the_ledger_after_a_downtime_is_what_simulate_said(
     fleet: RunningFleet, policy: dict[str, Any], skipped: dict[str, int]
 ) -> None:
-    """AT-H11."""
+    """AT-H11, under each way to catch up and each overlap policy (H-07, H-09)."""
     schedule = rewound(fleet, 9.5, **policy)
     begin = datetime.fromisoformat(fleet.call("schedule.get", schedule_id=schedule["schedule_id"])["next_run"])
     found = fleet.call(
@@ -227,7 +231,7 @@ def test_a_backfill_is_tagged_runs_and_never_doubles(fleet: RunningFleet) -> Non
 
 
 def test_a_backfill_leaves_slots_of_the_ledger_alone(fleet: RunningFleet) -> None:
-    """AT-H11."""
+    """AT-H11, under each way to catch up and each overlap policy (H-07, H-09)."""
     schedule = rewound(fleet, 9.5)
     begin = datetime.fromisoformat(fleet.call("schedule.get", schedule_id=schedule["schedule_id"])["next_run"])
     due = backfill(fleet, schedule, begin, 9)

@@ -121,8 +121,8 @@ def test_a_queued_run_is_sent_now_then_again_at_growing_distances(db: Connection
     dispatch.settle_due(db, clock(db), GRACE)
     waits = []
     for _ in range(3):
-        assert len(executions.to_publish(db, 10, 10)) == 1
-        assert executions.to_publish(db, 10, 10) == []
+        assert len(executions.to_publish(db, 10)) == 1
+        assert executions.to_publish(db, 10) == []
         left = "SELECT extract(epoch FROM publish_at - clock_timestamp()) FROM schedule_executions"
         waits.append(round(float(db.execute(text(left)).scalar_one())))
         db.execute(text("UPDATE schedule_executions SET publish_at = clock_timestamp()"))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from reviews import explain
 from reviews.backfill import CAP, choose
+from reviews.ledger import BUFFER
 from reviews.preview import MAX_SLOTS, next_run, preview, span
 from reviews.rule import Rule
 from reviews.simulate import fates, simulate
 from reviews.subject import Subject
 from sessionfleet.errors import InvalidSchedule, ValidationFailed
+from sessionfleet.messages import CreateSchedule
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -30,6 +33,8 @@ RULES: dict[str, dict[str, Any]] = {
 }
 """One rule of each type."""
 
+OVERLAPS = get_args(get_type_hints(CreateSchedule)["overlap"])
+
 
 def subject(schedule_type: str = "cron", **values: Any) -> Subject:
     policies = {name: values.pop(name) for name in list(values) if name in Subject.__dataclass_fields__}
@@ -43,15 +48,18 @@ def every_minute(**policies: Any) -> Subject:
 
 @pytest.mark.parametrize("schedule_type", RULES)
 def test_a_year_s_preview_is_what_the_ledger_would_see(schedule_type: str) -> None:
-    one = subject(schedule_type)
-    begin, end = span(one, 2026, None, None, NOW)
-    seen = preview(one, begin, end, MAX_SLOTS)
-    found = simulate(one, fates(one, begin, end), begin, end, "all", MAX_SLOTS)
+    """AT-H11, H-09: with runs that are over at once, the overlap policy makes no difference."""
+    begin, end = span(subject(schedule_type), 2026, None, None, NOW)
+    seen = preview(subject(schedule_type), begin, end, MAX_SLOTS)
+    items = [{**slot, "note": None} for slot in seen["items"]]
     assert seen["total"] > 0
-    assert [{**slot, "note": None} for slot in found["items"]] == [{**slot, "note": None} for slot in seen["items"]]
-    assert (seen["total"], seen["runs"], seen["skipped"]) == (found["total"], found["runs"], found["skipped"])
-    for which in ("runs", "skipped"):
-        assert sum(day[which] for day in seen["days"].values()) == sum(m[which] for m in found["months"].values())
+    for overlap in OVERLAPS:
+        one = subject(schedule_type, overlap=overlap)
+        found = simulate(one, fates(one, begin, end), begin, end, "all", MAX_SLOTS)
+        assert [{**slot, "note": None} for slot in found["items"]] == items
+        assert (seen["total"], seen["runs"], seen["skipped"]) == (found["total"], found["runs"], found["skipped"])
+        for which in ("runs", "skipped"):
+            assert sum(day[which] for day in seen["days"].values()) == sum(m[which] for m in found["months"].values())
 
 
 def test_pages_of_a_preview_make_the_whole() -> None:
@@ -129,6 +137,53 @@ def test_overlap_pause_and_limit() -> None:
     assert reasons(every_minute(overlap="allow_all", max_instances=1), 3, run_seconds=90) == ["runs", "limit", "runs"]
     assert reasons(every_minute(enabled=False), 2) == ["paused"] * 2
     assert reasons(every_minute(max_runs=5, run_count=3), 4) == ["runs", "runs", "limit", "limit"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "starts"),
+    [
+        ({"overlap": "skip"}, [0, "overlap", "overlap", 3, "overlap", "overlap", 6, "overlap"]),
+        ({"overlap": "buffer_one"}, [0, 2.5, "overlap", 5, "overlap", 7.5, "overlap", "overlap"]),
+        ({"overlap": "buffer_all"}, [0, 2.5, 5, 7.5, 10, 12.5, 15, 17.5]),
+        ({"overlap": "cancel_other"}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"overlap": "terminate_other"}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"overlap": "allow_all"}, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ({"overlap": "allow_all", "max_instances": 2}, [0, 1, "limit", 3, 4, "limit", 6, 7]),
+        ({"overlap": "buffer_all", "max_runs": 3}, [0, 2.5, 5, *["limit"] * 5]),
+    ],
+)
+def test_runs_longer_than_their_period_under_each_overlap_policy(
+    policy: dict[str, Any], starts: list[float | str]
+) -> None:
+    """H-09, H-18: runs of two and a half minutes, a slot each minute; when each starts, or why it does not."""
+    found = fates(every_minute(**policy), NOW, NOW + 8 * MINUTE, run_seconds=150)
+    assert [slot.reason or (slot.start - NOW) / MINUTE for slot in found] == starts  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "after"),
+    [
+        ("skip", [4, "overlap", "overlap", "overlap", "overlap", "overlap", 7]),
+        ("buffer_one", [4, 6.5, "overlap", "overlap", "overlap", "overlap", 9]),
+        ("buffer_all", [4, 6.5, 9, 11.5, 14, 16.5, 19]),
+        ("cancel_other", ["overlap", "overlap", "overlap", 4, 5, 6, 7]),
+        ("terminate_other", ["overlap", "overlap", "overlap", 4, 5, 6, 7]),
+        ("allow_all", [4, 4, 4, 4, "limit", "limit", 7]),
+    ],
+)
+def test_slots_of_a_downtime_caught_up_under_each_overlap_policy(overlap: str, after: list[float | str]) -> None:
+    """H-07, H-09, H-18: four slots are settled together when the downtime ends, and meet each other."""
+    one = every_minute(overlap=overlap, coalesce="all", max_instances=4)
+    down = [(NOW + MINUTE, NOW + 4 * MINUTE)]
+    first, *rest = fates(one, NOW, NOW + 8 * MINUTE, down, 150)
+    assert first.start == NOW
+    assert [slot.reason or (slot.start - NOW) / MINUTE for slot in rest] == after  # type: ignore[operator]
+
+
+def test_a_full_buffer_drops_what_comes_next() -> None:
+    """H-09, H-18: with runs that never catch up, 1,000 wait beside the one under way."""
+    found = Counter(reasons(every_minute(overlap="buffer_all"), 1200, run_seconds=86_400))
+    assert found == {"runs": BUFFER + 1, "limit": 1200 - BUFFER - 1}
 
 
 def test_a_definition_that_does_not_fit_is_refused() -> None:
