@@ -58,9 +58,8 @@ def test(arguments: tuple[str, ...]) -> None:
             checks = beside.submit(_checks, environ)
             code = _whole(environ)
             failed = checks.result()
-    for name, output in failed.items():
-        say(f"{name} failed:")
-        click.echo(_tail(output.splitlines(), TOLD // len(failed)), err=True)
+    if failed:
+        say(f"static checks failed: {', '.join(failed)}")
     sys.exit(code or (1 if failed else 0))
 
 
@@ -121,13 +120,12 @@ def _pytest(arguments: list[str], environ: dict[str, str]) -> int:
     return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=environ, check=False).returncode
 
 
-def _checks(environ: dict[str, str]) -> dict[str, str]:
-    """Runs the static checks; those that failed, with what they printed."""
-    outputs = ((name, _step(name, command, environ)) for name, command in STEPS.items())
-    return {name: output for name, output in outputs if output is not None}
+def _checks(environ: dict[str, str]) -> list[str]:
+    """Runs the static checks; those that failed."""
+    return [name for name, command in STEPS.items() if not _step(name, command, environ)]
 
 
-def _step(name: str, command: list[str], environ: dict[str, str]) -> str | None:
+def _step(name: str, command: list[str], environ: dict[str, str]) -> bool:
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, *command],
@@ -138,5 +136,7 @@ def _step(name: str, command: list[str], environ: dict[str, str]) -> str | None:
         text=True,
         check=False,
     )
+    if done.returncode:
+        click.echo(done.stdout.rstrip(), err=True)
     say(f"{name}: {'failed' if done.returncode else 'ok'} ({time.monotonic() - began:.1f} s)")
-    return done.stdout if done.returncode else None
+    return done.returncode == 0

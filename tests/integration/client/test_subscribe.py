@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable
-from itertools import islice
+from itertools import dropwhile, islice
 from uuid import uuid4
 
 import pytest
@@ -192,7 +192,8 @@ def test_what_the_consumer_does_meanwhile_is_no_silence(fleet: RunningFleet) -> 
 def test_pings_show_that_it_lives(fleet: RunningFleet) -> None:
     session_id = fleet.call("session.create")["id"]
     with fleet.client.subscribe(session_id, 0, ping=0.1, marks=False) as events:
-        first, *pings = islice(events, 4)
+        # On a busy machine pings come also while it still looks for what is past.
+        first, *pings = islice(dropwhile(lambda event: event.is_ping, events), 4)
     assert not first.is_ping
     assert [(ping.is_ping, ping.seq) for ping in pings] == [(True, 1)] * 3
 

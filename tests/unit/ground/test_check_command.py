@@ -47,4 +47,4 @@ def test_a_failed_step_is_shown_and_fails_the_whole() -> None:
     assert lines[1].startswith("fleet: first: failed")
     assert lines[2].startswith("fleet: second: ok")
     assert f"pytest {pytest.__version__}" in lines
-    assert lines[-1] == "fleet: failed before pytest: first"
+    assert lines[-1] == "fleet: static checks failed: first"
