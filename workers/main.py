@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from workers.app import create_app
+from workers.garbage import connect_garbage
 from workers.logging import connect_celery
 from workers.preflight import connect_celery_check
 from workers.settings import Settings, SettingsError
@@ -18,3 +19,4 @@ except SettingsError as error:
 
 connect_celery(app.settings)
 connect_celery_check(app.settings)
+connect_garbage()

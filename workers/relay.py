@@ -14,6 +14,7 @@ from fanout.hints import Hints
 from fanout.keys import Keys
 from fanout.publish import Publisher
 from workers.channel import ringing
+from workers.garbage import spare
 from workers.logging import configure_logging
 from workers.preflight import check_servers
 from workers.relay_loop import Relay
@@ -36,6 +37,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     stop = stop_on_signal()
+    spare()
     with ringing(settings, stop):
         build_relay(settings).run(stop)
     return 0

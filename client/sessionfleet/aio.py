@@ -70,13 +70,17 @@ class AsyncHandle:
     async def result(self, timeout: float = CALL_SECONDS) -> Answer:
         """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
         asked again."""
-        waiter = asyncio.shield(asyncio.wrap_future(self._reply.future))
-        try:
-            async with asyncio.timeout(timeout):
-                stored = await waiter
-        except TimeoutError:
-            raise self._request.timed_out(timeout) from None
-        return answer_of(self._request, stored)
+        arriving = self._reply.future
+        if not arriving.done():
+            arrived = asyncio.get_running_loop().create_future()
+            # The reader runs in this loop, so this needs no way between threads, as asyncio.wrap_future takes.
+            arriving.add_done_callback(lambda _: None if arrived.done() else arrived.set_result(None))
+            try:
+                async with asyncio.timeout(timeout):
+                    await arrived
+            except TimeoutError:
+                raise self._request.timed_out(timeout) from None
+        return answer_of(self._request, arriving.result())
 
 
 class AsyncFleet:
