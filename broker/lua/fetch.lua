@@ -33,7 +33,15 @@ for first = 10, 9 + acks, 1000 do
   redis.call('SREM', owned, unpack(ARGV, first, last))
 end
 
-local out, scores, entries, tags, taken, trouble = {}, {}, {}, {}, 0, nil
+local out, scores, entries, tags, taken, size, trouble = {}, {}, {}, {}, 0, 0, nil
+
+-- Large messages are taken few at a time: a consumer holds all it has taken in memory. A list is popped in small
+-- parts, since how large its messages are is known only then.
+local MOST_BYTES, AT_ONCE = 8 * 1024 * 1024, 4
+
+local function room()
+  return taken < limit and size < MOST_BYTES
+end
 
 local function take(queue, raw)
   local name = ARGV[names + queue]
@@ -43,6 +51,7 @@ local function take(queue, raw)
     return
   end
   taken = taken + 1
+  size = size + #raw
   out[#out + 1] = queue
   out[#out + 1] = raw
   if ARGV[no_ack + queue] ~= '1' then
@@ -70,14 +79,14 @@ end
 for step = 1, steps do
   if strict or queues == 1 then
     for queue = 1, queues do
-      while taken < limit and pop(step, queue, limit - taken) do end
+      while room() and pop(step, queue, math.min(AT_ONCE, limit - taken)) do end
     end
   else
     local found = true
-    while found and taken < limit do
+    while found and room() do
       found = false
       for queue = 1, queues do
-        if taken < limit and pop(step, queue, 1) then found = true end
+        if room() and pop(step, queue, 1) then found = true end
       end
     end
   end
@@ -92,7 +101,7 @@ end
 -- A bell means that something waits. Whoever leaves messages behind rings for the next consumer.
 for queue = 1, queues do
   local bell, waiting = KEYS[5 + queue], 0
-  if taken >= limit then
+  if not room() then
     for step = 1, steps do
       local length = redis.pcall('LLEN', KEYS[5 + step * queues + queue])
       if type(length) == 'number' then waiting = waiting + length end
