@@ -33,12 +33,15 @@ def _text(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_plain = json.JSONEncoder(default=_text, ensure_ascii=False, separators=(",", ":")).encode
-_sorted = json.JSONEncoder(default=_text, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_FORM: dict[str, Any] = {"default": _text, "ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
+_plain = json.JSONEncoder(**_FORM).encode
+_sorted = json.JSONEncoder(**_FORM, sort_keys=True).encode
 
 
 def encode(value: Any) -> bytes:
-    """Compact JSON; uuids, instants and decimals as text. Raises TypeError for what has no JSON form."""
+    """Compact JSON; uuids, instants and decimals as text. Raises TypeError for what has no JSON form.
+
+    NaN and infinities, which messages refuse before, are null or a ValueError, never a word that is no JSON."""
     if _orjson is not None:
         try:
             return cast(bytes, _orjson.dumps(value, default=_text))
