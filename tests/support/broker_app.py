@@ -57,6 +57,18 @@ def note(id: Any) -> None:  # noqa: A002
         pipe.hincrby("done", str(id), 1).rpush("order", str(id)).execute()
 
 
+@app.task(name="tell", bind=True, ignore_result=False)
+def tell(self: Any, **arguments: Any) -> dict[str, Any]:
+    """Keeps and answers what a task sees of its message."""
+    request = self.request
+    names = ("id", "root_id", "retries", "eta", "expires", "timelimit", "ignore_result", "reply_to", "correlation_id")
+    seen = {name: getattr(request, name) for name in names}
+    info = request.delivery_info
+    told = {"arguments": arguments, "args": request.args, **seen, "priority": info["priority"]}
+    notes.hset("told", request.id, json.dumps({**told, "origin": request.origin}))
+    return told
+
+
 @app.task(name="nap")
 def nap(id: Any, seconds: float) -> None:  # noqa: A002
     """Counts its start, takes its time, counts its end."""
