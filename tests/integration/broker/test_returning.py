@@ -76,6 +76,7 @@ def test_slow_tasks_delay_neither_acknowledgements_nor_the_loop(bench: BrokerBen
     """A fetch is cut after 10 ms of running: timers fire and acknowledgements go between its messages."""
     publish(bench, *range(8))
     with looping(bench.connection(), "q", prefetch=8) as consumer:
+        consumer.channel._pace = 0.001  # those before were quick, so all eight are fetched at once
         left: list[int] = []
         ticks: list[int] = []
 
