@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,9 @@ from sessionfleet.messages import CreateSchedule
 from sessions.queries import clock
 from tasks import schedule_dispatch
 from tasks.runtime import Outgoing
-from tests.support.servers import Servers
+from tests.support.servers import Servers, new_home
 from workers.app import FleetApp, create_app
+from workers.embedded import EmbeddedValkey
 from workers.migrate import migrate
 from workers.sending import Sender
 from workers.settings import Settings
@@ -30,15 +32,25 @@ SLOTS = 450
 """More than one transaction settles."""
 
 
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedValkey]:
+    """A broker nobody else uses: its messages stay."""
+    home = new_home()
+    valkey = EmbeddedValkey(home)
+    valkey.start()
+    yield valkey
+    valkey.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
 @pytest.fixture
-def app(servers: Servers) -> Iterator[FleetApp]:
+def app(servers: Servers, broker: EmbeddedValkey) -> Iterator[FleetApp]:
     """An app on a database of its own; nobody takes its messages."""
-    with redis.Redis.from_url(servers.redis_url) as client:
-        client.flushdb()
-        settings = Settings.load({}, database_url=servers.new_database(), redis_url=servers.redis_url)
-        migrate(settings)
-        yield create_app(settings)
-        client.flushdb()
+    settings = Settings.load({}, database_url=servers.new_database(), redis_url=f"{broker.url}/0")
+    migrate(settings)
+    yield create_app(settings)
+    with broker.client(0) as client:
+        client.flushall()
 
 
 def messages(app: FleetApp, queue: str = "reviews") -> list[dict[str, Any]]:

@@ -51,10 +51,10 @@ def test_every_operation_is_named_by_a_noun_and_a_verb_and_described(name: str) 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
 def test_every_operation_is_tried_on_a_real_fleet(name: str) -> None:
     tried = re.compile(rf"[\"'/ ]{re.escape(name)}[\"'/ ,]")
-    assert tried.search(tests_on_fleets())
+    assert tried.search(all_that_run_on_fleets())
 
 
 @cache
-def tests_on_fleets() -> str:
+def all_that_run_on_fleets() -> str:
     files = [path for part in ("acceptance", "integration") for path in (ROOT / "tests" / part).rglob("*.py")]
     return "\n".join(path.read_text(encoding="utf-8") for path in files)
