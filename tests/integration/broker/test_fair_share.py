@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from kombu import Producer, Queue
 
@@ -64,5 +65,26 @@ def test_quick_messages_are_fetched_by_the_dozen(bench: BrokerBench) -> None:
         assert consumer.channel._room() == 1
         consumer.until(lambda: len(consumer.received) == 400)
         assert consumer.channel._room() > 30
+        consumer.idle()
+        assert bench.settled()
+
+
+def test_a_fetch_ends_where_it_gets_large(bench: BrokerBench) -> None:
+    """A consumer holds in memory what it has fetched: about 8 MiB, and at least one message of any size."""
+    with bench.connection() as connection:
+        producer = Producer(connection.default_channel, serializer="json")
+        for _ in range(20):
+            producer.publish("x" * 1_000_000, exchange="", routing_key="q")
+    with looping(bench.connection(), Queue("q", routing_key="q"), prefetch=64) as consumer:
+        consumer.channel._pace = 0.0001  # those before were quick
+        held: list[int] = []
+
+        def take(message: Any) -> None:
+            held.append(bench.broker.hlen("unacked"))
+            message.ack()
+
+        consumer.on_message = take
+        consumer.until(lambda: len(consumer.received) == 20)
+        assert 6 <= max(held) <= 12, "of 20 messages, 1.3 MB each on the wire"
         consumer.idle()
         assert bench.settled()
