@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sessionfleet import jsontext
+from sessionfleet.jsonvalue import MAX_DEPTH
 
 
 def can_be_text(value: Any) -> bool:
@@ -143,3 +144,11 @@ def test_numbers_that_json_does_not_have(library: str, number: float) -> None:
         else:
             with pytest.raises(ValueError, match="not JSON compliant"):
                 write([number])
+
+
+def test_the_deepest_document_is_read(library: str) -> None:
+    """B-07: as deep as messages allow, within an answer, its list and a stored result around it."""
+    value: Any = 1
+    for _ in range(MAX_DEPTH + 10):
+        value = {"a": [value]} if isinstance(value, int) else {"a": value}
+    assert jsontext.decode(jsontext.encode(value)) == value
