@@ -45,15 +45,22 @@ class _Run:
     answers: list[Row] = field(default_factory=list)
 
 
-def run(db: Connection, operations: Sequence[Operation], policy: Policy, whole: Whole = "operation") -> list[Outcome]:
+def run(
+    db: Connection,
+    operations: Sequence[Operation],
+    policy: Policy,
+    whole: Whole = "operation",
+    lock_seconds: int | None = None,
+) -> list[Outcome]:
     """Run ``operations`` in order in the open transaction of ``db``; the caller commits.
 
     Locks the sessions they name in id order. ``whole``: what happens entirely or not at all. Outcomes
-    come in the order of the operations. Raises what the database raises, and
+    come in the order of the operations. ``lock_seconds``: how long to wait for a row that another transaction
+    holds, in place of the connection's own limit. Raises what the database raises, and
     :class:`sessions.store.writer.KeyTaken`: roll back, run again.
     """
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
-    loaded = loader.lock(db, keys, [op.key for op in operations if op.idempotent])
+    loaded = loader.lock(db, keys, [op.key for op in operations if op.idempotent], lock_seconds)
     records, replayable = loader.by_keys(loaded.records), frozenset(loaded.stored)
     agents = {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
     known = loader.known_agents(db, agents) if policy.check_agents else frozenset()

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
+from sqlalchemy.exc import DBAPIError
+
 from sessionfleet.errors import FleetError, ValidationFailed
 from sessionfleet.messages.base import Write
 from sessions.change import Operation, Outcome
@@ -37,6 +39,13 @@ COLLECTED = "operation"
 """The kind of declaration that runs together; all else is a transaction or a read of its own."""
 
 
+LOCK_SECONDS = 3
+"""How long several wait for a row that somebody holds before each of them is tried alone, for ALONE_SECONDS."""
+
+ALONE_SECONDS = 1
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
 def collected_names() -> frozenset[str]:
     """Wire names of the operations that run together."""
     return frozenset(name for name, declaration in DECLARED.items() if declaration.kind == COLLECTED)
@@ -45,8 +54,9 @@ def collected_names() -> frozenset[str]:
 def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     """Execute and answer calls of :func:`collected_names`: task id -> whether it succeeded.
 
-    Not among them, and neither executed nor answered: calls with invalid arguments that nobody waits for; by
-    themselves they become dead letters. Raises what the database raises: then nothing has happened.
+    Not among them, and neither executed nor answered: calls with invalid arguments that nobody waits for, which by
+    themselves become dead letters; and calls on a session whose row somebody holds, when there are others. Raises
+    what the database raises: then nothing has happened, or what has is found again by its key.
     """
     ready: list[tuple[Call, Operation]] = []
     answers: list[Answer] = []
@@ -56,10 +66,36 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
         except ValidationFailed as error:
             if not call.ignore_result:
                 answers.append(_answer(call, Outcome(error=error)))
-    outcomes = run_operations(runtime, [operation for _, operation in ready])
-    answers += [_answer(call, outcome) for (call, _), outcome in zip(ready, outcomes, strict=True)]
+    outcomes = _run(runtime, [operation for _, operation in ready])
+    answers += [_answer(call, outcome) for (call, _), outcome in zip(ready, outcomes, strict=True) if outcome]
     runtime.answer([answer for answer in answers if not answer.ignored])
     return {answer.task_id: answer.error is None for answer in answers}
+
+
+def _run(runtime: Runtime, operations: Sequence[Operation]) -> list[Outcome | None]:
+    """Outcomes of all; None for those on a row that somebody holds: their neighbours need not wait with them."""
+    if len(operations) < 2:
+        return list(run_operations(runtime, operations))
+    try:
+        return list(run_operations(runtime, operations, lock_seconds=LOCK_SECONDS))
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+    held: set[str | None] = set()
+    return [_alone(runtime, operation, held) for operation in operations]
+
+
+def _alone(runtime: Runtime, operation: Operation, held: set[str | None]) -> Outcome | None:
+    if operation.session_key in held:
+        return None
+    try:
+        [outcome] = run_operations(runtime, [operation], lock_seconds=ALONE_SECONDS)
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        held.add(operation.session_key)
+        return None
+    return outcome
 
 
 def _operation(call: Call) -> Operation:

@@ -111,9 +111,11 @@ class Work:
         self.later.append(action)
 
 
-def run_operations(runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation") -> list[Outcome]:
+def run_operations(
+    runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation", lock_seconds: int | None = None
+) -> list[Outcome]:
     """Run session operations in one transaction and tell cache and relay; outcomes in their order.
-    ``whole``: which of them happen entirely or not at all.
+    ``whole``: which of them happen entirely or not at all. ``lock_seconds``: how long to wait for a held row.
 
     A lost race (unique id, idempotency key, deadlock), a missing month or, once, a lost connection runs again, at
     most TRIES times in all. Raises what the database raises beyond that.
@@ -121,7 +123,7 @@ def run_operations(runtime: Runtime, operations: Sequence[Operation], whole: Who
 
     def once() -> list[Outcome]:
         with runtime.engine.begin() as db:
-            return unit.run(db, operations, runtime.policy, whole)
+            return unit.run(db, operations, runtime.policy, whole, lock_seconds)
 
     outcomes = again(runtime, once)
     publish(runtime, outcomes)

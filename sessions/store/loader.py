@@ -81,13 +81,16 @@ class Loaded:
     """Answers that were stored when the locks were asked for; see :func:`is_stored`."""
 
 
-def lock(db: Connection, keys: Collection[str], idempotency_keys: Collection[str]) -> Loaded:
+def lock(
+    db: Connection, keys: Collection[str], idempotency_keys: Collection[str], lock_seconds: int | None = None
+) -> Loaded:
     """The sessions with these ids or external ids, locked (FOR NO KEY UPDATE) in id order, which is
     what keeps two transactions over the same sessions from waiting for each other. Tombstones are
-    found by id only. With them the clock and the stored answers of these keys."""
+    found by id only. With them the clock and the stored answers of these keys. ``lock_seconds``: see
+    :func:`sessions.store.statements.run`."""
     names = split_keys(keys)
     parameters = [_array(map(str, names["ids"])), names["external_ids"], list(idempotency_keys)]
-    rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters).rows
+    rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters, lock_seconds=lock_seconds).rows
     records = [record_of(row[: len(COLUMNS)]) for row in rows if row[0] is not None]
     stored = {key: Stored(*first) for key, *first in rows[0][-1] or ()}
     return Loaded(records, max(row[-2] for row in rows), stored)

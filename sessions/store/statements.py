@@ -36,10 +36,14 @@ class Ran:
     """Rows it returned or wrote."""
 
 
-def run(db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any]) -> Ran:
+def run(
+    db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any], *, lock_seconds: int | None = None
+) -> Ran:
     """Execute ``sql`` (parameters ``$1``, ``$2``, ... of ``types``), prepared on this connection.
 
     The text must come from a small set: no values in it. PREPARE outlives a roll-back, as does our note of it.
+    ``lock_seconds``: how long it, and what follows in this transaction, waits for a lock, in place of the
+    connection's own limit; set in the same round trip.
     Works past SQLAlchemy's result rows, which cost more than the statement; raises its errors all the same.
     """
     if not db.in_transaction():
@@ -55,7 +59,9 @@ def run(db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any
                 name = f"fleet_{len(prepared)}"
                 cursor.execute(f"PREPARE {name} ({', '.join(types)}) AS {sql}")
                 prepared[sql] = name
-            cursor.execute(f"EXECUTE {name} ({', '.join(['%s'] * len(parameters))})", tuple(parameters))
+            before = "" if lock_seconds is None else f"SET LOCAL lock_timeout = '{lock_seconds}s'; "
+            places = ", ".join(["%s"] * len(parameters))
+            cursor.execute(f"{before}EXECUTE {name} ({places})", tuple(parameters))
             return Ran(list(cursor.fetchall()) if cursor.description else [], cursor.rowcount)
         except db.dialect.loaded_dbapi.Error as error:
             raise _wrapped(db, sql, error) from error

@@ -24,6 +24,7 @@ from tests.support import RunningFleet, eventually
 from tests.support.agreement import CHECKS
 from tests.support.asking import Document, codes, events, get, new, stored
 from tests.support.batching import at_once, held, outcomes, transactions
+from tests.support.crowd import hold
 from tests.support.letters import letters
 from tests.support.private import private_fleets
 
@@ -358,3 +359,20 @@ def test_a_read_behind_a_write_sees_it(single: RunningFleet) -> None:
     for place in range(0, 25, 5):
         assert answers[place] == {**answers[place + 1], "changed": True, "updates": []}
         assert (answers[place + 4]["status"], answers[place + 4]["metadata"]) == ("active", {"a": 1})
+
+
+def test_a_held_row_keeps_no_neighbour_waiting(single: RunningFleet) -> None:
+    """I6: those on other sessions are answered while the row is still held, those on it in their order afterwards."""
+    sessions = [new(single) for _ in range(6)]
+    blocked = sessions[2]
+    with single.engine.begin() as db:
+        hold(db, blocked["id"])
+        with held(single):
+            calls = [*map(update_of, sessions), update(blocked, metadata={"second": True})]
+            handles = single.client.submit_many(calls)
+        free = [handle for place, handle in enumerate(handles) if place not in (2, 6)]
+        assert codes(outcomes(free, 25)) == ["ok"] * 5
+        assert not handles[2].done()
+        assert not handles[6].done()
+    first, second = outcomes([handles[2], handles[6]])
+    assert second["state_version"] == first["state_version"] + 1 == blocked["state_version"] + 2

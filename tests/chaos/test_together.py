@@ -21,7 +21,7 @@ from tests.support.batching import held, outcomes, transactions
 from tests.support.crowd import hold, wait_for_workers
 from tests.support.private import private_fleets
 
-ROUNDS, EACH, CALLERS = 15, 20, 3
+ROUNDS, EACH, CALLERS = 60, 20, 3
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_connections_ended_under_batches(single: RunningFleet) -> None:
         working = [pool.submit(work, caller) for caller in range(CALLERS)]
         for one in working:
             one.add_done_callback(lambda _: over.set() if all(other.done() for other in working) else None)
-        while not over.wait(0.5):
+        while not over.wait(0.25):
             with fleet.engine.connect() as db:
                 ended += db.execute(statement).scalar_one()
     answers = [answer for one in working for answer in one.result()]
