@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -160,12 +160,20 @@ class Ground:
 
 def used_by(pid: int) -> float:
     """Seconds of processor time of a process and its children, also of those that have ended."""
-    return sum(sum(one.cpu_times()[:4]) for one in _family(pid))
+    return sum(_read(one, lambda process: sum(process.cpu_times()[:4])) for one in _family(pid))
 
 
 def memory_of(pid: int) -> int:
     """Bytes of memory of a process and its children that are in RAM (RSS; shared pages count for each)."""
-    return sum(one.memory_info().rss for one in _family(pid))
+    return int(sum(_read(one, lambda process: process.memory_info().rss) for one in _family(pid)))
+
+
+def _read(process: psutil.Process, what: Callable[[psutil.Process], float]) -> float:
+    """A figure of a process; 0 where it has ended since it was found."""
+    try:
+        return what(process)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _family(pid: int) -> list[psutil.Process]:
