@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
 """Seconds between two tries to reach a broker that is away; Celery's own reach half a minute."""
 
+EVENTS_WAIT = 0.1
+"""Seconds that task events are collected before they are published together."""
+
 
 class GuardedConsumer(AnsweringConsumer):
     """Set it as ``worker_consumer``. Works with the safe channel and, with a window between quarantine and
@@ -42,6 +46,7 @@ class GuardedConsumer(AnsweringConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._heartbeat: Heartbeat | None = None
+        self._events_due = 0.0
         if isinstance(self.pool, SoloPool):
             self.pool.on_apply = limits.apply_limited
 
@@ -130,6 +135,14 @@ class GuardedConsumer(AnsweringConsumer):
         self.app.backend.mark_as_failure(task_id, error, request=request)
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=task_id, exception=repr(error))
+
+    def on_send_event_buffered(self) -> None:
+        """As upstream, which publishes with each turn of the loop; events for those who watch need not cost a busy
+        worker a round trip a task."""
+        if self.hub is None or monotonic() < self._events_due:
+            return
+        self._events_due = monotonic() + EVENTS_WAIT
+        self.hub.call_later(EVENTS_WAIT, self._flush_events)
 
     def cancel_active_requests(self) -> None:
         """As upstream; a task in this very thread, where upstream fails, is broken off and handed back."""

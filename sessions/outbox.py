@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, text
 
+from sessions.store import statements
+
 NAME = "relay"
 """Of the relay's cursor and of its lease."""
 
@@ -61,8 +63,10 @@ class DeadLetter:
     envelope: str
 
 
-# The size is that of the stored value: nothing is read from the side tables for rows left out.
-_READ = text("""
+# Read after each hint: prepared, since to plan a read of partitions takes longer than to run it. Limits stand in the
+# text, so that the plan knows how few rows it is for. The size is that of the stored value: nothing is read from the
+# side tables for rows left out.
+_READ = """
     SELECT e.xid::text AS xid, e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.event_type, e.actor,
         e.payload, e.metadata, e.entity_ids, e.version, e.publish, e.created_at, s.max_events,
         s.last_chunk, s.status,
@@ -71,24 +75,24 @@ _READ = text("""
         SELECT *, row_number() OVER reading AS place, sum(pg_column_size(payload)) OVER reading AS size
         FROM (
             SELECT * FROM session_events
-            WHERE (xid, id) > (CAST(:xid AS xid8), :last_id) AND id > :floor_id
+            WHERE (xid, id) > ($1, $2) AND id > $3
               AND xid < pg_snapshot_xmin(pg_current_snapshot())
-            ORDER BY xid, id LIMIT :limit
+            ORDER BY xid, id LIMIT {limit}
         ) AS ready
         WINDOW reading AS (ORDER BY xid, id ROWS UNBOUNDED PRECEDING)
     ) AS e
     LEFT JOIN sessions AS s ON s.id = e.session_id
     LEFT JOIN outbox_failures AS f ON f.event_id = e.event_id
-    WHERE e.place = 1 OR e.size <= :bytes
+    WHERE e.place = 1 OR e.size <= $4
     ORDER BY e.xid, e.id
-""")
-_PENDING = text("""
+"""
+_PENDING = """
     SELECT count(*) FROM (
         SELECT FROM session_events
-        WHERE (xid, id) > (CAST(:xid AS xid8), :last_id) AND id > :floor_id
-        ORDER BY xid, id LIMIT :most  -- ordered, so that it walks the index from the cursor on
+        WHERE (xid, id) > ($1, $2) AND id > $3
+        ORDER BY xid, id LIMIT {most}  -- ordered, so that it walks the index from the cursor on
     ) AS rows
-""")
+"""
 # Commit order and order of creation are nearly the same; for trimming by age that is enough.
 _BEFORE = text("""
     SELECT xid::text AS xid, id FROM session_events
@@ -112,7 +116,12 @@ _SAVE = """
       AND EXISTS (SELECT FROM leader_leases WHERE name = :name AND holder = :holder AND epoch = :epoch)
     RETURNING name
 """
-_SAVE_CURSOR = text(_SAVE)
+_SAVE_PREPARED = """
+    UPDATE relay_cursors
+    SET xid = $1, last_id = $2, high_id = $3, floor_id = $4, generation = $5, updated_at = clock_timestamp()
+    WHERE name = $6 AND EXISTS (SELECT FROM leader_leases WHERE name = $6 AND holder = $7 AND epoch = $8)
+    RETURNING name
+"""
 _BURY = text(f"""
     WITH saved AS ({_SAVE}), forgotten AS (
         DELETE FROM outbox_failures WHERE event_id = CAST(:event_id AS uuid) AND EXISTS (SELECT FROM saved)
@@ -151,7 +160,10 @@ def load_cursor(db: Connection, name: str = NAME) -> Cursor:
 
 def save_cursor(db: Connection, cursor: Cursor, leader: Leader, name: str = NAME) -> bool:
     """Saves how far everything is published; False, and nothing saved, when ``leader`` leads no more."""
-    return db.execute(_SAVE_CURSOR, _saving(cursor, leader, name)).first() is not None
+    numbers = [str(cursor.xid), cursor.last_id, cursor.high_id, cursor.floor_id, cursor.generation]
+    types = ("xid8", "bigint", "bigint", "bigint", "bigint", "text", "text", "bigint")
+    values = [*numbers, name, leader.holder, leader.epoch]
+    return bool(statements.rows(db, _SAVE_PREPARED, types, values))
 
 
 def bury(db: Connection, cursor: Cursor, leader: Leader, letter: DeadLetter, name: str = NAME) -> bool:
@@ -172,13 +184,14 @@ def read_batch(db: Connection, cursor: Cursor, limit: int = MAX_BATCH) -> Sequen
 
     Needs READ COMMITTED, one statement one snapshot: rows and horizon are of the same instant.
     """
-    return db.execute(_READ, {**_parameters(cursor), "limit": limit, "bytes": BATCH_BYTES}).all()
+    return statements.rows(db, _READ.format(limit=int(limit)), (*_AFTER, "bigint"), [*_after(cursor), BATCH_BYTES])
 
 
 def pending(db: Connection, cursor: Cursor, most: int = 100_000) -> int:
     """Committed events after the cursor, counted up to ``most``; among them those behind a transaction that
     is still open, which :func:`read_batch` does not see yet."""
-    count: int = db.execute(_PENDING, {**_parameters(cursor), "most": most}).scalar_one()
+    [row] = statements.rows(db, _PENDING.format(most=int(most)), _AFTER, _after(cursor))
+    count: int = row[0]
     return count
 
 
@@ -213,6 +226,13 @@ def prune_dead_letters(db: Connection) -> int:
 def _saving(cursor: Cursor, leader: Leader, name: str) -> dict[str, Any]:
     values = _parameters(cursor) | {"high_id": cursor.high_id, "generation": cursor.generation, "name": name}
     return values | {"holder": leader.holder, "epoch": leader.epoch}
+
+
+_AFTER = ("xid8", "bigint", "bigint")
+
+
+def _after(cursor: Cursor) -> list[Any]:
+    return [str(cursor.xid), cursor.last_id, cursor.floor_id]
 
 
 def _parameters(cursor: Cursor) -> dict[str, Any]:

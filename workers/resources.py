@@ -47,6 +47,8 @@ def build_engine(settings: Settings, *, owner: bool = False, name: str = "fleet"
         f"-c timezone=UTC -c search_path={settings.database_schema} {timeouts} "
         f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
     )
+    # Prepared statements are planned once: to plan one over months of partitions takes longer than to run it.
+    options += " -c plan_cache_mode=force_generic_plan"
     engine = create_engine(
         settings.database_url,
         pool_size=settings.pool_size,

@@ -99,11 +99,12 @@ def test_the_read_walks_one_index_per_month(fanout_fleet: RunningFleet, db: Conn
         """)
     )
     db.execute(text("ANALYZE session_events"))
-    values = {"xid": "0", "last_id": 15_000, "floor_id": 0, "limit": 500, "bytes": 10**6}
-    plan = "\n".join(row[0] for row in db.execute(text("EXPLAIN " + outbox._READ.text), values))
-    assert "Merge Append" in plan
-    assert "Seq Scan on session_events" not in plan
-    assert plan.count("ROW(xid, id) > ROW('0'::xid8, 15000)") >= 2
+    db.exec_driver_sql("SET plan_cache_mode = force_generic_plan")  # as the relay's own connection
+    db.exec_driver_sql(f"PREPARE reading (xid8, bigint, bigint, bigint) AS {outbox._READ.format(limit=500)}")
+    plan = "\n".join(row[0] for row in db.exec_driver_sql("EXPLAIN EXECUTE reading ('0', 15000, 0, 1000000)"))
+    assert "Merge Append" in plan, plan
+    assert "Seq Scan on session_events" not in plan, plan
+    assert plan.count("ROW(xid, id) > ROW($1, $2)") >= 2, plan
 
 
 def test_the_cursor_is_saved_by_the_leader_only(db: Connection) -> None:
