@@ -57,7 +57,8 @@ class DocumentCache:
         """Caches each document unless a newer one (by ``revision``) is there; answers how many were stored.
 
         A document needs ``id`` and ``revision``; ``last_seq`` and ``external_id`` are used when present.
-        One round trip for all of them. ``hint``: the relay is told in the same (:meth:`fanout.hints.Hints.ring`).
+        One round trip for all of them. ``hint``: the relay is told in the same; any number of hints before it looks
+        are one.
         """
         keys: list[str] = []
         arguments: list[Any] = []

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol, Self
 from sqlalchemy import Engine
 
 from fanout.cache import DocumentCache
-from fanout.hints import Hints
 from sessionfleet.errors import FleetError
 from sessionfleet.words import Priority
 from sessions.policy import Policy
@@ -75,7 +74,6 @@ class Runtime:
     engine: Engine
     owner_engine: Engine
     cache: DocumentCache
-    hints: Hints
     policy: Policy
     send: Send
     answer: Answering

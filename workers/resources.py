@@ -17,7 +17,6 @@ from sqlalchemy.exc import DisconnectionError
 from broker.quarantine import QuarantineList
 from fanout.cache import DocumentCache
 from fanout.connection import HASTY, PATIENT, connect
-from fanout.hints import Hints
 from fanout.keys import Keys
 from fanout.publish import Publisher
 from history.roles import assume_app_role
@@ -128,7 +127,6 @@ def build_runtime(settings: Settings, send: Send, answer: Answering) -> Runtime:
         engine=build_engine(settings),
         owner_engine=build_engine(settings, owner=True),
         cache=DocumentCache(client, settings.cache_ttl, fields=SHOWN),
-        hints=Hints(client),
         policy=build_policy(settings),
         send=send,
         answer=answer,

@@ -179,7 +179,7 @@ def test_keys_is_never_asked(cache: DocumentCache, client: Redis) -> None:
 @pytest.mark.parametrize("outage", ["stopped", "frozen"])
 def test_without_redis_calls_are_quick_and_quiet(client: Redis, pair: Servers, outage: str) -> None:
     hasty = connect(pair.redis_url, name="test", timeout=HASTY)
-    cache, hints, valkey = DocumentCache(hasty, 600), Hints(hasty), pair.valkey
+    cache, valkey = DocumentCache(hasty, 600), pair.valkey
     now = 0.0
     cache.breaker._clock = lambda: now  # one rest lasts for the whole loop, however busy the machine is
     assert valkey is not None
@@ -199,7 +199,7 @@ def test_without_redis_calls_are_quick_and_quiet(client: Redis, pair: Servers, o
             assert cache.get_many(["s-1"]) == {}
             cache.mark_deleted(["s-2"])
             cache.drop("s-2")
-            hints.ring()
+            assert cache.put([], hint=True) == 0
         skipping = time.monotonic() - started
     finally:
         if outage == "stopped":
@@ -208,7 +208,6 @@ def test_without_redis_calls_are_quick_and_quiet(client: Redis, pair: Servers, o
             valkey.process.kill(signal.SIGCONT)  # type: ignore[union-attr]
     assert found_out < 4.0
     assert skipping < 4.0
-    assert cache.breaker is hints.breaker
     assert cache.breaker.failures == 1
     now = 2 * REST
     eventually(lambda: cache.get("s-1") == document())
@@ -216,12 +215,12 @@ def test_without_redis_calls_are_quick_and_quiet(client: Redis, pair: Servers, o
     hasty.close()
 
 
-def test_rings_before_a_look_are_one(client: Redis) -> None:
+def test_hints_before_a_look_are_one(cache: DocumentCache, client: Redis) -> None:
     import threading
 
     hints, stop = Hints(client), threading.Event()
     for _ in range(5):
-        hints.ring()
+        cache.put([], hint=True)
     assert client.llen(HINT) == 1
     assert hints.wait(1, stop)
     assert not hints.wait(0.05, stop)
