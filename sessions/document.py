@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from sessionfleet.words import Status
@@ -13,17 +13,16 @@ from sessions.record import COLUMNS, Record
 INTERNAL = frozenset({"revision", "next_check_at", "warned_threshold", "last_chunk"})
 SHOWN: tuple[str, ...] = ("revision", *(name for name in COLUMNS if name not in INTERNAL))
 INSTANTS = tuple(field.name for field in fields(Record) if "datetime" in str(field.type) and field.name in SHOWN)
-_shown = attrgetter(*SHOWN)
+_shown = itemgetter(*SHOWN)
 
 
 def document(record: Record) -> dict[str, Any]:
     """All shown columns as JSON types; ``revision`` comes first, which the cache's compare-and-set
     reads; instants are ISO 8601 with offset."""
-    shown: dict[str, Any] = dict(zip(SHOWN, _shown(record), strict=True))
+    shown: dict[str, Any] = dict(zip(SHOWN, _shown(record.columns), strict=True))
     for name in INSTANTS:
         if (value := shown[name]) is not None:
             shown[name] = value.isoformat()
-    shown["id"] = str(record.id)
     return shown
 
 

@@ -24,14 +24,14 @@ from sessions.record import Record
 def expired(session: Record) -> SessionExpired:
     """The typed refusal of a write on an expired session."""
     at = session.expires_at.isoformat() if session.expires_at else None
-    return SessionExpired(session_id=str(session.id), expires_at=at)
+    return SessionExpired(session_id=session.id, expires_at=at)
 
 
 def check_version(session: Record, command: Write) -> None:
     """Raise VersionConflict unless ``expected_version`` is absent or the present one (B-02)."""
     expected = command.expected_version
     if expected is not None and expected != session.state_version:
-        raise VersionConflict(session_id=str(session.id), expected=expected, current=session.state_version)
+        raise VersionConflict(session_id=session.id, expected=expected, current=session.state_version)
 
 
 def check_writable(session: Record) -> None:
@@ -51,7 +51,7 @@ def check_working(session: Record) -> None:
 def check_event_limit(session: Record, policy: Policy) -> None:
     """With event_limit_policy ``reject``, raise EventLimit once the session has max_events events (D-16)."""
     if policy.event_limit_policy == "reject" and session.last_seq >= session.max_events:
-        raise EventLimit(session_id=str(session.id), limit=session.max_events)
+        raise EventLimit(session_id=session.id, limit=session.max_events)
 
 
 def json_size(value: Any) -> int:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection
 
@@ -167,7 +166,7 @@ def _session(state: _Run, operation: Operation) -> Record | None:
     for key in (operation.session_key, operation.second_key):
         session = loader.locked_records(state.records, key)
         # A tombstone is no session, but while it lies there its uuid cannot be given again.
-        if session is not None and (session.deleted_at is None or (operation.creates and str(session.id) == key)):
+        if session is not None and (session.deleted_at is None or (operation.creates and session.id == key)):
             return session
     if not operation.creates:
         raise SessionNotFound(session_id=operation.session_key)
@@ -208,7 +207,7 @@ def digest(name: str, body: dict[str, Any]) -> str:
 
 def _joined(changes: Sequence[Settled]) -> list[Settled]:
     """Several changes of one session as one: the last state, all rows."""
-    joined: dict[UUID, Settled] = {}
+    joined: dict[str, Settled] = {}
     for change in changes:
         first = joined.get(change.record.id)
         joined[change.record.id] = change if first is None else _join(first, change)

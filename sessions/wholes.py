@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from uuid import UUID
 
 from sessionfleet.messages.apply import Whole
 from sessions.change import Operation
+from sessions.identifiers import uuid_text
 from sessions.record import Record
 from sessions.store.loader import locked_records
 
@@ -40,17 +40,10 @@ def _names(operation: Operation, records: Mapping[str, Record]) -> Iterator[str]
             continue
         record = locked_records(records, key)
         if record is None:
-            yield f"session {_spelled(key)}"
+            yield f"session {uuid_text(key) or key}"
         else:
             yield f"session {record.id}"
             yield f"session {record.external_id}"
-
-
-def _spelled(key: str) -> str:
-    try:
-        return str(UUID(key))
-    except ValueError:
-        return key
 
 
 def _find(root: dict[str, str], name: str) -> str:
