@@ -10,7 +10,7 @@ from sessionfleet.messages.fields import Writable
 from sessions import patches
 from sessions.change import Change, Context, EventDraft, Patch
 from sessions.document import as_read
-from sessions.guards import check_session_type, check_size, check_timeout, document_limits
+from sessions.guards import SIZED, check_column, check_session_type, check_size, check_timeout
 from sessions.identifiers import random_id
 from sessions.policy import Policy
 from sessions.record import Record
@@ -34,9 +34,9 @@ def create(session: Record | None, command: Create, ctx: Context) -> Change:
     policy = ctx.policy
     check_session_type(command.session_type, policy)
     check_timeout(command.timeout_seconds, policy)
-    for field, limit in document_limits(policy).items():
+    for field in SIZED:
         if field in command.model_fields_set:
-            check_size(field, getattr(command, field), limit)
+            check_column(field, getattr(command, field), policy)
     if policy.check_agents and command.agent_id is not None and command.agent_id not in ctx.known_agents:
         raise AgentNotFound(agent_id=command.agent_id)
     check_context(command.session_type, command.context, policy.context_schemas)

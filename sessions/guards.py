@@ -67,15 +67,20 @@ def check_size(field: str, value: Any, limit: int) -> None:
         raise kind(field=field, size=size, limit=limit)
 
 
-def document_limits(policy: Policy) -> dict[str, int]:
-    """Columns with a size limit and the limit in bytes."""
-    return {
-        "context": policy.max_context_bytes,
-        "metadata": policy.max_metadata_bytes,
-        "runtime_metadata": policy.max_metadata_bytes,
-        "metrics": policy.max_metadata_bytes,
-        "checkpoint": policy.max_checkpoint_bytes,
-    }
+SIZED = {
+    "context": "max_context_bytes",
+    "metadata": "max_metadata_bytes",
+    "runtime_metadata": "max_metadata_bytes",
+    "metrics": "max_metadata_bytes",
+    "checkpoint": "max_checkpoint_bytes",
+}
+"""Columns with a size limit, and the policy that is the limit in bytes."""
+
+
+def check_column(field: str, value: Any, policy: Policy) -> None:
+    """As :func:`check_size`, of a column; most have no limit."""
+    if field in SIZED and value is not None:
+        check_size(field, value, getattr(policy, SIZED[field]))
 
 
 def check_session_type(session_type: str, policy: Policy) -> None:

@@ -185,17 +185,18 @@ def _operate(declaration: Declaration, runtime: Runtime, message: Write) -> Any:
     return outcome.answer
 
 
-def operation_of(declaration: Declaration, task_id: str, message: Write) -> Operation:
-    """The operation of a validated message that came with this task."""
-    session_key, external_id = _session_key(message), getattr(message, "external_id", None)
+def operation_of(declaration: Declaration, task_id: str, message: Write, key: str | None = None) -> Operation:
+    """The operation of a validated message that came with this task. ``key``: its idempotency key unless it has one
+    of its own; without, the task id is."""
+    first, second, *_ = (*message.session_keys, None, None)
     return Operation(
         name=message.wire_name,
         message=message,
         verb=declaration.function,
         task_id=task_id,
-        session_key=session_key,
-        key=message.idempotency_key or task_id,
-        second_key=None if external_id == session_key else external_id,
+        session_key=first,
+        key=message.idempotency_key or key or task_id,
+        second_key=second,
         creates=declaration.creates,
         refuses_overdue=declaration.refuses_overdue,
     )
@@ -203,12 +204,12 @@ def operation_of(declaration: Declaration, task_id: str, message: Write) -> Oper
 
 def _apply(runtime: Runtime, batch: Apply) -> dict[str, Any]:
     """Each operation's answer or error, in order; all in one transaction (see the message)."""
-    key = batch.idempotency_key or runtime.task_id
-    outcomes = run_operations(
-        runtime,
-        [_step(runtime, batch, f"{key}:{place}", one) for place, one in enumerate(batch.messages)],
-        batch.whole,
-    )
+    key, task_id = batch.idempotency_key or runtime.task_id, runtime.task_id
+    operations = [
+        operation_of(DECLARED[message.wire_name], task_id, message, f"{key}:{place}")
+        for place, message in enumerate(batch.messages)
+    ]
+    outcomes = run_operations(runtime, operations, batch.whole)
     items = [
         {"ok": True, "answer": outcome.answer}
         if outcome.error is None
@@ -217,20 +218,6 @@ def _apply(runtime: Runtime, batch: Apply) -> dict[str, Any]:
     ]
     failed = sum(not item["ok"] for item in items)
     return {"items": items, "applied": len(items) - failed, "failed": failed}
-
-
-def _step(runtime: Runtime, batch: Apply, key: str, message: Write) -> Operation:
-    given = {name: value for name in ("actor", "deadline_at") if (value := getattr(batch, name)) is not None}
-    given = {name: value for name, value in given.items() if getattr(message, name) is None}
-    if message.idempotency_key is None:
-        given["idempotency_key"] = key
-    return operation_of(DECLARED[message.wire_name], runtime.task_id, message.model_copy(update=given))
-
-
-def _session_key(message: Write) -> str | None:
-    key = getattr(message, "session_id", None) or getattr(message, "id", None)
-    key = key or getattr(message, "external_id", None)
-    return None if key is None else str(key)
 
 
 def unavailable(error: Exception) -> Unavailable:

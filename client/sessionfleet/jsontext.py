@@ -36,6 +36,7 @@ def _text(value: Any) -> str:
 _FORM: dict[str, Any] = {"default": _text, "ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
 _plain = json.JSONEncoder(**_FORM).encode
 _sorted = json.JSONEncoder(**_FORM, sort_keys=True).encode
+_strict = json.JSONEncoder(**{**_FORM, "default": None}, sort_keys=True).encode
 
 
 def encode(value: Any) -> bytes:
@@ -63,3 +64,11 @@ def canonical(value: Any) -> bytes:
         except TypeError:
             pass
     return _sorted(value).encode()
+
+
+def canonical_json(value: Any) -> bytes:
+    """As :func:`canonical`, for what consists of JSON types and uuids; TypeError for anything else."""
+    if _orjson is not None:
+        only_json = _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
+        return cast(bytes, _orjson.dumps(value, option=_orjson.OPT_SORT_KEYS | only_json))
+    return _strict(value).encode()

@@ -129,6 +129,18 @@ def test_what_has_no_json_form_is_refused(library: str, value: Any) -> None:
         jsontext.canonical(value)
 
 
+@EACH_WAY
+@given(value=VALUES)
+def test_the_canonical_text_of_json_types_is_the_same_either_way(library: str, value: Any) -> None:
+    """B-13: or a TypeError, as for what is beyond one library's integers."""
+    try:
+        assert jsontext.canonical_json(value) == jsontext.canonical(value)
+    except TypeError:
+        assert library == "orjson"
+    with pytest.raises(TypeError):
+        jsontext.canonical_json([value, datetime(2026, 11, 26, tzinfo=UTC)])
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "nul", "[1] 2", "'a'", "12345678901234567,", "{1: 2}"])
 def test_what_is_no_json_is_a_value_error(library: str, text: str) -> None:
     with pytest.raises(ValueError):
