@@ -128,9 +128,10 @@ class Outcome:
     """What became of one operation: an answer or an error, and the document to cache."""
 
     answer: Any = None
+    """JSON types, or :class:`sessionfleet.jsontext.Encoded`."""
     error: FleetError | None = None
     record: Record | None = None
     """The row as written; None when nothing was."""
     document: dict[str, Any] | None = None
-    """The document of ``record``."""
+    """The document of ``record``, as :func:`sessions.document.shown` has it."""
     replayed: bool = False

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sessionfleet.jsontext import Encoded
 from sessions import deadlines
 from sessions.change import Change, Context, EventDraft, Operation
 from sessions.identifiers import random_id
@@ -72,12 +73,13 @@ def settle(session: Record | None, change: Change, operation: Operation, ctx: Co
     return settled
 
 
-def answer(change: Change, record: Record, shown: Row) -> Row:
-    """What the caller gets: the verb's own answer, or the document ``shown`` with `changed` and `updates`."""
+def answer(change: Change, record: Record, document: Row) -> Row | Encoded:
+    """What the caller gets: the verb's own answer, or the document with `changed` and `updates`, which is stored,
+    and sent, as the same text."""
     if change.answer is not None:
         return change.answer(record)
     changed = bool(change.create or change.columns or change.activity)
-    return {**shown, "changed": changed, "updates": list(change.updates)}
+    return Encoded({**document, "changed": changed, "updates": list(change.updates)})
 
 
 def _differences(before: Record, new: Row) -> Row:

@@ -17,12 +17,12 @@ from typing import Any
 from sqlalchemy import Connection
 
 from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, NotApplied, SessionNotFound
-from sessionfleet.jsontext import canonical, canonical_json
+from sessionfleet.jsontext import Encoded, canonical, canonical_json
 from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import deadlines
 from sessions.change import Change, Context, Operation, Outcome
-from sessions.document import document
+from sessions.document import shown
 from sessions.duties import refuse_overdue
 from sessions.policy import Policy
 from sessions.record import Record
@@ -123,17 +123,17 @@ def _one(state: _Run, operation: Operation) -> Outcome:
         return Outcome(error=error)
     if settled is None:
         return Outcome()
-    wrote = not settled.empty
+    record, wrote = settled.record, not settled.empty
     if wrote:
         state.settled.append(settled)
-        state.records.update(loader.by_keys([settled.record]))
+        state.records[record.external_id] = state.records[record.id] = record
+    document = shown(record)
     if change.error is not None:
-        return Outcome(error=change.error, record=settled.record, document=document(settled.record))
-    shown = document(settled.record)
-    given = answer(change, settled.record, shown)
+        return Outcome(error=change.error, record=record, document=document)
+    given = answer(change, record, document)
     if operation.idempotent:
         _keep_answer(state, operation, given)
-    return Outcome(answer=given, record=settled.record, document=shown) if wrote else Outcome(answer=given)
+    return Outcome(answer=given, record=record, document=document) if wrote else Outcome(answer=given)
 
 
 def _replayed(state: _Run, operation: Operation) -> Outcome | None:
@@ -186,8 +186,8 @@ def replay(key: str, body_hash: str, first: loader.Stored) -> Outcome:
     """The stored answer with ``replayed=true``, or IdempotencyConflict for another body (B-13)."""
     if first.body_hash != body_hash:
         return Outcome(error=IdempotencyConflict(idempotency_key=key, first_task_id=first.task_id))
-    given = {**first.answer, "replayed": True} if isinstance(first.answer, dict) else first.answer
-    return Outcome(answer=given, replayed=True)
+    given = first.answer.value if isinstance(first.answer, Encoded) else first.answer
+    return Outcome(answer={**given, "replayed": True} if isinstance(given, dict) else given, replayed=True)
 
 
 def digest(name: str, message: Write) -> str:

@@ -31,8 +31,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from broker.containment import contained
 from sessionfleet.errors import FleetError, Internal, TimeLimit, Unavailable, ValidationFailed
+from sessionfleet.jsontext import plain
 from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import Message, Write
+from sessionfleet.names import REPLIES
 from sessions.change import Change, Context, Operation
 from tasks import deliveries
 from tasks.patience import for_nobody
@@ -41,6 +43,9 @@ from tasks.unit_of_work import Work, run_command, run_operations
 
 Kind = Literal["operation", "batch", "command", "query", "duty"]
 F = TypeVar("F", bound=Callable[..., Any])
+
+ENCODED: frozenset[Kind] = frozenset({"operation", "batch"})
+"""Kinds whose answer may be :class:`sessionfleet.jsontext.Encoded` or hold it."""
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +145,7 @@ class FleetTask(Task):  # type: ignore[misc]
             runtime = cast(Runtime, self.app.runtime).bound(self.request.id or "", self.name)
             deliveries.admit(runtime, self.request)
             with contained(self._ended):
-                return execute(self.declaration, runtime, message)
+                return self._told(execute(self.declaration, runtime, message))
         except FleetError:
             raise
         except SoftTimeLimitExceeded:
@@ -154,6 +159,11 @@ class FleetTask(Task):  # type: ignore[misc]
             raise self._internal() from None
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets a typed error and the log the rest
             raise self._internal() from None
+
+    def _told(self, answer: Any) -> Any:
+        """Our replies take encoded text; Celery writes its own results, and knows JSON types only."""
+        ours = (self.request.reply_to or "").startswith(REPLIES)
+        return answer if ours or self.declaration.kind not in ENCODED else plain(answer)
 
     def _ended(self, reason: str) -> Internal:
         log.error("task failed: %s", reason, exc_info=sys.exc_info(), extra={"task_name": self.name})

@@ -25,7 +25,31 @@ def _fast() -> Any:
 _orjson = _fast()
 
 
-def _text(value: Any) -> str:
+class Encoded:
+    """A value that is JSON text already: it is written as it is, in any place, as often as it is sent somewhere."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Any) -> None:
+        self.text = encode(value)
+
+    def __repr__(self) -> str:
+        return self.text.decode()
+
+    @property
+    def value(self) -> Any:
+        """What was encoded, as JSON types."""
+        return decode(self.text)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON types, whatever in it is encoded: for those who write JSON by other means."""
+    return decode(encode(value))
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, Encoded):
+        return value.value if _orjson is None else _orjson.Fragment(value.text)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):

@@ -100,6 +100,16 @@ def test_equal_values_have_one_canonical_text(library: str, value: dict[str, Any
     assert jsontext.canonical(value) == jsontext.canonical(other)
 
 
+@EACH_WAY
+@given(value=VALUES)
+def test_what_is_encoded_stands_in_any_place(library: str, value: Any) -> None:
+    """As if the value itself stood there, and also alone."""
+    encoded = jsontext.Encoded(value)
+    assert_same(encoded.value, value)
+    assert jsontext.encode([encoded, {"a": encoded}]) == jsontext.encode([value, {"a": value}])
+    assert_same(jsontext.plain({"items": [encoded]}), {"items": [value]})
+
+
 def test_identifiers_and_decimals_are_text(library: str) -> None:
     identifier = UUID("12345678-1234-8234-8234-123456789abc")
     assert json.loads(jsontext.encode([identifier, Decimal("1.50")])) == [str(identifier), "1.50"]
