@@ -76,7 +76,7 @@ class _Edit:
             return NOTHING
         for field, value in self.columns.items():
             check_column(field, value, ctx.policy)
-        if self.columns.keys() & {"context", "session_type"}:
+        if "context" in self.columns or "session_type" in self.columns:
             session_type = self.columns.get("session_type", self.session.session_type)
             check_context(session_type, self.columns.get("context", self.session.context), ctx.policy.context_schemas)
         updates = list(self.columns)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from operator import itemgetter
 from typing import Any
 
 from sessionfleet.words import Status
 from sessions.record import COLUMNS, Record
 
-INTERNAL = frozenset({"revision", "next_check_at", "warned_threshold", "last_chunk"})
-_FIRST = ("revision", "last_seq")
-SHOWN: tuple[str, ...] = (*_FIRST, *(name for name in COLUMNS if name not in INTERNAL and name not in _FIRST))
+INTERNAL = ("next_check_at", "warned_threshold", "last_chunk")
+_FIRST = {"revision": 0, "last_seq": 0}
+SHOWN: tuple[str, ...] = tuple(name for name in dict.fromkeys((*_FIRST, *COLUMNS)) if name not in INTERNAL)
 """Columns of the document in its order; the cache's compare-and-set reads the first ones."""
+
 INSTANTS = tuple(field.name for field in fields(Record) if "datetime" in str(field.type) and field.name in SHOWN)
-_shown = itemgetter(*SHOWN)
 
 
 def shown(record: Record) -> dict[str, Any]:
     """The shown columns with instants as they are, for those who make JSON text of it."""
-    return dict(zip(SHOWN, _shown(record.columns), strict=True))
+    made = {**_FIRST, **record.columns}
+    for name in INTERNAL:
+        del made[name]
+    return made
 
 
 def document(record: Record) -> dict[str, Any]:

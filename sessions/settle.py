@@ -6,6 +6,7 @@ write, deadlines follow activity. Pure: the store writes what this returns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -78,8 +79,10 @@ def answer(change: Change, record: Record, document: Row) -> Row | Encoded:
     and sent, as the same text."""
     if change.answer is not None:
         return change.answer(record)
-    changed = bool(change.create or change.columns or change.activity)
-    return Encoded({**document, "changed": changed, "updates": list(change.updates)})
+    given = document.copy()
+    given["changed"] = bool(change.create or change.columns or change.activity)
+    given["updates"] = list(change.updates)
+    return Encoded(given)
 
 
 def _differences(before: Record, new: Row) -> Row:
@@ -154,13 +157,13 @@ def _event_rows(settled: Settled, before: Record, change: Change, operation: Ope
         settled.audit.append(_audit(record, entry.event_type, operation, ctx, entry.metadata))
 
 
-def _payload(draft: EventDraft, change: Change, record: Record) -> Row:
+def _payload(draft: EventDraft, change: Change, record: Record) -> Mapping[str, Any]:
     if not draft.state_change:
         return draft.payload
     return {"agent_id": record.agent_id, "status": record.status, "updates": list(change.updates), **draft.payload}
 
 
-def _metadata(draft: EventDraft, before: Record, change: Change, record: Record) -> Row:
+def _metadata(draft: EventDraft, before: Record, change: Change, record: Record) -> Mapping[str, Any]:
     if not draft.state_change or change.create is not None:
         return draft.metadata
     version: Row = {
@@ -173,7 +176,7 @@ def _metadata(draft: EventDraft, before: Record, change: Change, record: Record)
     return {**draft.metadata, **version}
 
 
-def _brief(metadata: Row, change: Change) -> Row:
+def _brief(metadata: Mapping[str, Any], change: Change) -> Row:
     """What an audit row says of an event: the move and the names of what changed, not the values."""
     brief: Row = {key: metadata[key] for key in ("from", "to", "version_from", "version_to") if key in metadata}
     if change.reason is not None:
@@ -183,7 +186,7 @@ def _brief(metadata: Row, change: Change) -> Row:
     return brief
 
 
-def _audit(record: Record, event_type: str, operation: Operation, ctx: Context, details: Row) -> Row:
+def _audit(record: Record, event_type: str, operation: Operation, ctx: Context, details: Mapping[str, Any]) -> Row:
     return {
         "event_id": random_id(),
         "timestamp": ctx.now,

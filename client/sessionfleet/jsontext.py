@@ -67,6 +67,8 @@ def encode(value: Any) -> bytes:
     """Compact JSON; uuids, instants and decimals as text. Raises TypeError for what has no JSON form.
 
     NaN and infinities, which messages refuse before, are null or a ValueError, never a word that is no JSON."""
+    if isinstance(value, Encoded):
+        return value.text
     if _orjson is not None:
         try:
             return cast(bytes, _orjson.dumps(value, default=_text))

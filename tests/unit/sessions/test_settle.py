@@ -19,12 +19,13 @@ from sessions.unit import _joined
 from tests.support.records import NOW, context, record, settled
 
 drafts = st.lists(
-    st.builds(
-        EventDraft,
-        name=st.sampled_from(["session.updated", "new", "output.received"]),
-        state_change=st.booleans(),
-        publish=st.booleans(),
-    ),
+    st.fixed_dictionaries(
+        {
+            "name": st.sampled_from(["session.updated", "new", "output.received"]),
+            "state_change": st.booleans(),
+            "publish": st.booleans(),
+        }
+    ).map(lambda given: EventDraft(**given)),
     max_size=4,
 )
 chunks = st.lists(st.integers(1, 50).map(lambda n: ChunkDraft("stdout", "x" * n, n, 1)), max_size=3)
