@@ -16,6 +16,7 @@ from sessionfleet.jsontext import Encoded
 from sessions import deadlines
 from sessions.change import Change, Context, EventDraft, Operation
 from sessions.identifiers import random_id
+from sessions.patches import same
 from sessions.record import COLUMNS, Record
 
 Row = dict[str, Any]
@@ -89,7 +90,7 @@ def _differences(before: Record, new: Row) -> Row:
     """Those of the new values that are not as before, in the order of the table: rows that change the same columns
     are written together."""
     old = before.columns
-    names = [name for name, value in new.items() if value is not old[name] and value != old[name]]
+    names = [name for name, value in new.items() if value is not old[name] and not same(value, old[name])]
     return {name: new[name] for name in sorted(names, key=_PLACES.__getitem__)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from uuid import UUID
 
@@ -57,6 +58,15 @@ def test_only_what_changed_is_written() -> None:
     assert settled(session, Change(), context()).empty
     rows = settled(session, Change(columns={"user_id": "u", "model": "m"}, state=True), context())
     assert rows.columns.keys() == {"model", "state_version", "revision", "updated_at"}
+
+
+def test_a_boolean_in_place_of_a_number_is_written() -> None:
+    """B-07: Python takes them for equal."""
+    changed = [{"a": True}, {"a": 1}, {"a": [True]}, {"a": [1.5]}]
+    for old, new in itertools.pairwise(changed):
+        rows = settled(record(context=old), Change(columns={"context": new}, state=True), context())
+        assert rows.columns["context"] == new
+    assert settled(record(context={"a": [1]}), Change(columns={"context": {"a": [1]}}), context()).empty
 
 
 def test_every_event_has_its_audit_row_without_values() -> None:
