@@ -56,7 +56,8 @@ class DocumentCache:
     def put(self, documents: Iterable[Mapping[str, Any]], *, hint: bool = False) -> int:
         """Caches each document unless a newer one (by ``revision``) is there; answers how many were stored.
 
-        A document needs ``id`` and ``revision``; ``last_seq`` and ``external_id`` are used when present.
+        A document begins with ``revision`` and, where it has one, ``last_seq``, and needs ``id``; ``external_id`` is
+        used when present.
         One round trip for all of them. ``hint``: the relay is told in the same; any number of hints before it looks
         are one.
         """
@@ -113,11 +114,7 @@ class DocumentCache:
 
     def _arguments(self, document: Mapping[str, Any]) -> list[Any]:
         session_id, revision, last_seq = document["id"], int(document["revision"]), document.get("last_seq")
-        head: Document = {"revision": revision}
-        if last_seq is not None:
-            head["last_seq"] = int(last_seq)
-        body = encode(head | {name: value for name, value in document.items() if name not in head})
-        return [revision, head.get("last_seq", ""), body, session_id]
+        return [revision, "" if last_seq is None else int(last_seq), encode(document), session_id]
 
     def _read(self, session_id: str) -> Document | None:
         key = document_key(session_id)

@@ -32,5 +32,5 @@ def attach(db: Connection, command: Attach) -> dict[str, Any]:
         return found
     if command.after_seq > session.last_seq:
         raise ValidationFailed.of("after_seq", f"the last event is {session.last_seq}", last_seq=session.last_seq)
-    missed = events(db, GetEvents(session_id=str(session.id), after_seq=command.after_seq, limit=command.limit))
+    missed = events(db, GetEvents(session_id=session.id, after_seq=command.after_seq, limit=command.limit))
     return {**found, "items": missed["items"], "next_cursor": missed["next_cursor"]}

@@ -1,11 +1,13 @@
-"""What a verb decides: a :class:`Change`, nothing but data. Who writes it is the store's business."""
+"""What a verb decides: a :class:`Change`, nothing but data. Who writes it is the store's business.
+
+Named tuples: several are made for each operation, and they are made three times as fast as frozen data classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sessionfleet.errors import FleetError
 from sessionfleet.messages.base import Write
@@ -17,8 +19,7 @@ Patch = list[dict[str, Any]]
 """RFC 6902 operations on the session document."""
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a verb may know beside the row and the command."""
 
     now: datetime
@@ -30,21 +31,19 @@ class Context:
     """Registered agents among those named by the command; filled only with check_agents on."""
 
 
-@dataclass(frozen=True, slots=True)
-class EventDraft:
+class EventDraft(NamedTuple):
     """An event before it has its ``seq``."""
 
     name: str
-    payload: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = {}
+    metadata: Mapping[str, Any] = {}
     entity_ids: Sequence[str] = ()
     state_change: bool = False
     """Wire type session.updated (R-04); the payload gets agent_id, status and updates."""
     publish: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkDraft:
+class ChunkDraft(NamedTuple):
     """An output chunk before it has its number."""
 
     stream: OutputStream
@@ -53,28 +52,26 @@ class ChunkDraft:
     lines: int
 
 
-@dataclass(frozen=True, slots=True)
-class AuditDraft:
+class AuditDraft(NamedTuple):
     """An audit row beyond those that events bring along."""
 
     event_type: str
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """Everything one operation does to one session. The empty change does nothing."""
 
     create: Record | None = None
     """The row to insert; all else applies to it."""
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = {}
     """New values; bookkeeping columns (seq, versions, deadlines) are the store's."""
     to: Status | None = None
     """The new status: writes a transition row."""
     reason: str | None = None
     updates: Sequence[str] = ()
     """Columns a caller asked to change and that really changed, for answer and events."""
-    patch: Patch = field(default_factory=list)
+    patch: Sequence[dict[str, Any]] = ()
     events: Sequence[EventDraft] = ()
     output: Sequence[ChunkDraft] = ()
     audit: Sequence[AuditDraft] = ()
@@ -102,8 +99,7 @@ class Verb(Protocol):
     def __call__(self, session: Record, command: Any, ctx: Context, /) -> Change: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One message to run: what, by which verb, on which session, on whose behalf."""
 
     name: str
@@ -123,14 +119,14 @@ class Operation:
     """False for duties and parts of a larger command, which are safe to repeat by themselves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one operation: an answer or an error, and the document to cache."""
 
     answer: Any = None
+    """JSON types, or :class:`sessionfleet.jsontext.Encoded`."""
     error: FleetError | None = None
     record: Record | None = None
     """The row as written; None when nothing was."""
     document: dict[str, Any] | None = None
-    """The document of ``record``."""
+    """The document of ``record``, as :func:`sessions.document.shown` has it."""
     replayed: bool = False

@@ -12,12 +12,11 @@ from sessionfleet.words import Status
 from sessions import lifecycle, patches
 from sessions.change import NOTHING, AuditDraft, Change, Context, EventDraft, Patch
 from sessions.guards import (
+    check_column,
     check_session_type,
-    check_size,
     check_timeout,
     check_version,
     check_writable,
-    document_limits,
 )
 from sessions.machine import check_move
 from sessions.record import Record
@@ -31,6 +30,9 @@ BATCH_FIELDS = ("current_batch", "total_batches", "recommendations_count", "chec
 BATCH_SETS = ("processed_accounts", "failed_accounts")
 UNCHANGING = frozenset({*Write.model_fields, "session_id", "mode"})
 """Arguments that say how to write and not what."""
+
+_PLACES = {field: place for place, field in enumerate((*DOCUMENTS, *SCALARS, *SETS))}
+"""The order in which changes are made, and named in `updates`."""
 
 
 class _Edit:
@@ -72,10 +74,9 @@ class _Edit:
         """The change of everything collected, or nothing (B-04)."""
         if not self.columns and to is None:
             return NOTHING
-        for field, limit in document_limits(ctx.policy).items():
-            if self.columns.get(field) is not None:
-                check_size(field, self.columns[field], limit)
-        if self.columns.keys() & {"context", "session_type"}:
+        for field, value in self.columns.items():
+            check_column(field, value, ctx.policy)
+        if "context" in self.columns or "session_type" in self.columns:
             session_type = self.columns.get("session_type", self.session.session_type)
             check_context(session_type, self.columns.get("context", self.session.context), ctx.policy.context_schemas)
         updates = list(self.columns)
@@ -100,22 +101,20 @@ def update(session: Record, command: Update, ctx: Context) -> Change:
 
     What commutes is never stale (B-02); everything else compares ``expected_version``.
     """
-    given = command.model_fields_set
-    if not _commutes(command, DOCUMENTS, SETS):
+    given = command.model_fields_set - UNCHANGING
+    if command.expected_version is not None and not _commutes(command, DOCUMENTS, SETS):
         check_version(session, command)
     to = _new_status(session, command)
-    if to is None and given - UNCHANGING != {"status"}:
+    if to is None and given != {"status"}:
         check_writable(session)
     edit = _Edit(session, command.mode)
-    for field in DOCUMENTS:
-        if field in given:
+    for field in sorted(given - {"status"}, key=_PLACES.__getitem__):
+        if field in DOCUMENTS:
             edit.document(field, getattr(command, field))
-    for field in SCALARS:
-        if field in given:
-            edit.column(field, _scalar(field, command, ctx))
-    for field in SETS:
-        if field in given:
+        elif field in SETS:
             edit.ordered_set(field, getattr(command, field))
+        else:
+            edit.column(field, _scalar(field, command, ctx))
     return edit.change(ctx, to)
 
 
@@ -161,7 +160,7 @@ def _scalar(field: str, command: Update, ctx: Context) -> Any:
 
 def update_context(session: Record, command: UpdateContext, ctx: Context) -> Change:
     """Changes the context and its named batch fields; unknown arguments went to metadata (B-05)."""
-    if not _commutes(command, DOCUMENTS, (*SETS, *BATCH_SETS)):
+    if command.expected_version is not None and not _commutes(command, DOCUMENTS, (*SETS, *BATCH_SETS)):
         check_version(session, command)
     check_writable(session)
     given = command.model_fields_set
@@ -190,7 +189,7 @@ def update_metrics(session: Record, command: UpdateMetrics, ctx: Context) -> Cha
     metrics = patches.add_up(session.metrics, command.metrics)
     if metrics == session.metrics:
         return NOTHING
-    check_size("metrics", metrics, ctx.policy.max_metadata_bytes)
+    check_column("metrics", metrics, ctx.policy)
     return Change(
         columns={"metrics": metrics}, updates=["metrics"], audit=[AuditDraft("session_metrics", command.metrics)]
     )

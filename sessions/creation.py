@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from sessionfleet.errors import AgentNotFound, SessionExists
 from sessionfleet.messages.create import Create
@@ -11,7 +10,8 @@ from sessionfleet.messages.fields import Writable
 from sessions import patches
 from sessions.change import Change, Context, EventDraft, Patch
 from sessions.document import as_read
-from sessions.guards import check_session_type, check_size, check_timeout, document_limits
+from sessions.guards import SIZED, check_column, check_session_type, check_size, check_timeout
+from sessions.identifiers import random_id
 from sessions.policy import Policy
 from sessions.record import Record
 from sessions.shapes import check_context
@@ -30,13 +30,13 @@ def create(session: Record | None, command: Create, ctx: Context) -> Change:
         if command.if_exists == "return" and session.deleted_at is None:
             # A read in effect, so an overdue holder shows as what it reads as (E-06).
             return Change(answer=lambda holder: {**as_read(holder, ctx.now), "changed": False, "updates": []})
-        raise SessionExists(external_id=session.external_id, session_id=str(session.id))
+        raise SessionExists(external_id=session.external_id, session_id=session.id)
     policy = ctx.policy
     check_session_type(command.session_type, policy)
     check_timeout(command.timeout_seconds, policy)
-    for field, limit in document_limits(policy).items():
+    for field in SIZED:
         if field in command.model_fields_set:
-            check_size(field, getattr(command, field), limit)
+            check_column(field, getattr(command, field), policy)
     if policy.check_agents and command.agent_id is not None and command.agent_id not in ctx.known_agents:
         raise AgentNotFound(agent_id=command.agent_id)
     check_context(command.session_type, command.context, policy.context_schemas)
@@ -47,11 +47,11 @@ def create(session: Record | None, command: Create, ctx: Context) -> Change:
 
 
 def _record(command: Create, ctx: Context) -> Record:
-    id_ = command.id or uuid4()
+    id_ = random_id() if command.id is None else str(command.id)
     values: dict[str, Any] = {name: getattr(command, name) for name in _FROM_COMMAND}
     return Record(
         id=id_,
-        external_id=command.external_id or _external_id(command, str(id_)),
+        external_id=command.external_id or _external_id(command, id_),
         account_ids=patches.ordered_set([], command.account_ids, [], None),
         tags=patches.ordered_set([], command.tags, [], None),
         timeout_seconds=command.timeout_seconds or ctx.policy.session_timeout_seconds,
@@ -68,7 +68,7 @@ def _record(command: Create, ctx: Context) -> Record:
 
 def _external_id(command: Create, id_: str) -> str:
     if command.orchestrator_id is not None:
-        return f"session_{command.orchestrator_id}_{uuid4().hex[:12]}"
+        return f"session_{command.orchestrator_id}_{random_id()[-12:]}"
     return f"sess-{id_}"
 
 

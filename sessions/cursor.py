@@ -11,9 +11,9 @@ from uuid import UUID
 from sessionfleet.errors import ValidationFailed
 
 
-def encode(created_at: datetime, id_: UUID) -> str:
+def encode(created_at: datetime, id_: str) -> str:
     """The cursor after the row with this sort key."""
-    text = json.dumps([created_at.isoformat(), str(id_)])
+    text = json.dumps([created_at.isoformat(), id_])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

@@ -58,5 +58,5 @@ def next_check(record: Record, now: datetime, policy: Policy) -> datetime | None
     """The earliest instant at which a duty may have to act; None for a terminal session."""
     if record.terminal or record.expires_at is None:
         return None
-    marks = [record.expires_at - timedelta(seconds=seconds) for seconds in thresholds_left(record, policy)]
-    return max(min([*marks, record.expires_at]), min(now, record.expires_at))
+    mark = record.expires_at - timedelta(seconds=max(thresholds_left(record, policy), default=0))
+    return max(mark, min(now, record.expires_at))

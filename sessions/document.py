@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 from sessionfleet.words import Status
 from sessions.record import COLUMNS, Record
 
-INTERNAL = frozenset({"revision", "next_check_at", "warned_threshold", "last_chunk"})
-SHOWN: tuple[str, ...] = ("revision", *(name for name in COLUMNS if name not in INTERNAL))
+INTERNAL = ("next_check_at", "warned_threshold", "last_chunk")
+_FIRST = {"revision": 0, "last_seq": 0}
+SHOWN: tuple[str, ...] = tuple(name for name in dict.fromkeys((*_FIRST, *COLUMNS)) if name not in INTERNAL)
+"""Columns of the document in its order; the cache's compare-and-set reads the first ones."""
+
 INSTANTS = tuple(field.name for field in fields(Record) if "datetime" in str(field.type) and field.name in SHOWN)
-_shown = attrgetter(*SHOWN)
+
+
+def shown(record: Record) -> dict[str, Any]:
+    """The shown columns with instants as they are, for those who make JSON text of it."""
+    made = {**_FIRST, **record.columns}
+    for name in INTERNAL:
+        del made[name]
+    return made
 
 
 def document(record: Record) -> dict[str, Any]:
-    """All shown columns as JSON types; ``revision`` comes first, which the cache's compare-and-set
-    reads; instants are ISO 8601 with offset."""
-    shown: dict[str, Any] = dict(zip(SHOWN, _shown(record), strict=True))
+    """All shown columns as JSON types; instants are ISO 8601 with offset."""
+    made = shown(record)
     for name in INSTANTS:
-        if (value := shown[name]) is not None:
-            shown[name] = value.isoformat()
-    shown["id"] = str(record.id)
-    return shown
+        if (value := made[name]) is not None:
+            made[name] = value.isoformat()
+    return made
 
 
 def status_as_read(record: Record, now: datetime) -> Status:
@@ -35,7 +42,7 @@ def status_as_read(record: Record, now: datetime) -> Status:
 
 def as_read(record: Record, now: datetime) -> dict[str, Any]:
     """The document with the status of :func:`status_as_read`. Nothing is written."""
-    shown = document(record)
+    read = document(record)
     if record.overdue(now):
-        shown |= {"status": "expired", "end_reason": "timeout"}
-    return shown
+        read |= {"status": "expired", "end_reason": "timeout"}
+    return read

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 from sessionfleet.errors import FleetError
@@ -59,7 +58,7 @@ def expire_overdue(session: Record, command: object, ctx: Context) -> Change:
     """Ends an overdue session as expired; one that was touched meanwhile is left alone (E-05)."""
     if not deadlines.overdue(session, ctx.now, ctx.policy):
         return LOOKED
-    return replace(_expiry(session, ctx), answer=_acted)
+    return _expiry(session, ctx)._replace(answer=_acted)
 
 
 def refuse_overdue(session: Record, ctx: Context) -> Change:
@@ -84,4 +83,4 @@ def _expiry(session: Record, ctx: Context, error: FleetError | None = None) -> C
     }
     change = lifecycle.moved(session, ctx, "expired", reason=reason, columns={"end_reason": reason}, payload=payload)
     # Expiry is no activity: last_activity stays what it was when the time ran out.
-    return replace(change, activity=False, error=error)
+    return change._replace(activity=False, error=error)

@@ -30,7 +30,7 @@ def emit_event(session: Record, command: EmitEvent, ctx: Context) -> Change:
 
     def answer(record: Record) -> dict[str, Any]:
         return {
-            "session_id": str(record.id),
+            "session_id": record.id,
             "seq": record.last_seq,
             "event_name": command.type,
             "state_version": record.state_version,

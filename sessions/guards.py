@@ -24,14 +24,14 @@ from sessions.record import Record
 def expired(session: Record) -> SessionExpired:
     """The typed refusal of a write on an expired session."""
     at = session.expires_at.isoformat() if session.expires_at else None
-    return SessionExpired(session_id=str(session.id), expires_at=at)
+    return SessionExpired(session_id=session.id, expires_at=at)
 
 
 def check_version(session: Record, command: Write) -> None:
     """Raise VersionConflict unless ``expected_version`` is absent or the present one (B-02)."""
     expected = command.expected_version
     if expected is not None and expected != session.state_version:
-        raise VersionConflict(session_id=str(session.id), expected=expected, current=session.state_version)
+        raise VersionConflict(session_id=session.id, expected=expected, current=session.state_version)
 
 
 def check_writable(session: Record) -> None:
@@ -51,7 +51,7 @@ def check_working(session: Record) -> None:
 def check_event_limit(session: Record, policy: Policy) -> None:
     """With event_limit_policy ``reject``, raise EventLimit once the session has max_events events (D-16)."""
     if policy.event_limit_policy == "reject" and session.last_seq >= session.max_events:
-        raise EventLimit(session_id=str(session.id), limit=session.max_events)
+        raise EventLimit(session_id=session.id, limit=session.max_events)
 
 
 def json_size(value: Any) -> int:
@@ -67,15 +67,20 @@ def check_size(field: str, value: Any, limit: int) -> None:
         raise kind(field=field, size=size, limit=limit)
 
 
-def document_limits(policy: Policy) -> dict[str, int]:
-    """Columns with a size limit and the limit in bytes."""
-    return {
-        "context": policy.max_context_bytes,
-        "metadata": policy.max_metadata_bytes,
-        "runtime_metadata": policy.max_metadata_bytes,
-        "metrics": policy.max_metadata_bytes,
-        "checkpoint": policy.max_checkpoint_bytes,
-    }
+SIZED = {
+    "context": "max_context_bytes",
+    "metadata": "max_metadata_bytes",
+    "runtime_metadata": "max_metadata_bytes",
+    "metrics": "max_metadata_bytes",
+    "checkpoint": "max_checkpoint_bytes",
+}
+"""Columns with a size limit, and the policy that is the limit in bytes."""
+
+
+def check_column(field: str, value: Any, policy: Policy) -> None:
+    """As :func:`check_size`, of a column; most have no limit."""
+    if field in SIZED and value is not None:
+        check_size(field, value, getattr(policy, SIZED[field]))
 
 
 def check_session_type(session_type: str, policy: Policy) -> None:

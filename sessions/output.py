@@ -30,7 +30,7 @@ def append_output(session: Record, command: AppendOutput, ctx: Context) -> Chang
 
     def answer(record: Record) -> dict[str, Any]:
         return {
-            "session_id": str(record.id),
+            "session_id": record.id,
             "chunk_no": first,
             "chunks": len(chunks),
             "seq": record.last_seq,

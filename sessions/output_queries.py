@@ -50,7 +50,7 @@ def read_output(db: Connection, command: ReadOutput, policy: Policy) -> dict[str
     next_chunk = rows[-1].chunk_no if rows else command.after_chunk
     status = status_as_read(session, clock(db))
     return {
-        "session_id": str(session.id),
+        "session_id": session.id,
         "status": status,
         "output": output,
         "output_length": len(output),

@@ -44,6 +44,8 @@ def apply(mode: str, field: str, old: dict[str, Any], value: Any) -> tuple[dict[
 
 def pointer(key: str) -> str:
     """One reference token of RFC 6901."""
+    if "~" not in key and "/" not in key:
+        return key
     return key.replace("~", "~0").replace("/", "~1")
 
 
@@ -60,13 +62,16 @@ def _set(patch: Patch, path: str, old: dict[str, Any], new: dict[str, Any], key:
 
 def same(left: Any, right: Any) -> bool:
     """Equal as JSON: ``True`` is not 1, however Python sees it."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
-    return bool(left == right)
+    return bool(left == right) and _same_kinds(left, right)
+
+
+def _same_kinds(left: Any, right: Any) -> bool:
+    """Of two values that Python takes for equal: nowhere is one a boolean and the other a number."""
+    if isinstance(left, dict):
+        return all(_same_kinds(value, right[key]) for key, value in left.items())
+    if isinstance(left, list):
+        return all(map(_same_kinds, left, right))
+    return isinstance(left, bool) == isinstance(right, bool)
 
 
 def _merge(path: str, old: dict[str, Any], change: dict[str, Any]) -> tuple[dict[str, Any], Patch]:

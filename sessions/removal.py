@@ -39,7 +39,7 @@ def delete(session: Record, command: Write, ctx: Context) -> Change:
     payload = {"external_id": session.external_id, "user_id": session.user_id, "agent_id": session.agent_id}
 
     def answer(record: Record) -> dict[str, Any]:
-        return {"deleted": True, "id": str(record.id), "external_id": record.external_id}
+        return {"deleted": True, "id": record.id, "external_id": record.external_id}
 
     return Change(
         columns=columns,

@@ -6,18 +6,25 @@ write, deadlines follow activity. Pure: the store writes what this returns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
+from sessionfleet.jsontext import Encoded
 from sessions import deadlines
 from sessions.change import Change, Context, EventDraft, Operation
-from sessions.record import COLUMNS, Record, values_of
+from sessions.identifiers import random_id
+from sessions.patches import same
+from sessions.record import COLUMNS, Record
 
 Row = dict[str, Any]
 
 UNSEEN = frozenset({"next_check_at", "warned_threshold"})
 """Columns that are no part of the document: writing them alone leaves revision and updated_at."""
+
+_PLACES = {name: place for place, name in enumerate(COLUMNS)}
 
 
 @dataclass(slots=True)
@@ -45,57 +52,77 @@ def settle(session: Record | None, change: Change, operation: Operation, ctx: Co
     if before is None:
         raise ValueError("a change without create needs a session")
     new = dict(change.columns)
-    state_version = before.state_version + (1 if change.state else 0)
-    new["state_version"] = state_version
+    new["state_version"] = before.state_version + (1 if change.state else 0)
     new["last_seq"] = before.last_seq + len(change.events)
     _count_output(before, change, new)
     if change.activity:
         new["last_activity"] = ctx.now
-    record = before.changed(**new)
-    record = _with_deadline(before, record, change, ctx)
-    columns = record.differences(before)
-    if change.create is not None or columns.keys() - UNSEEN:
-        stamps = {"revision": before.revision + 1, "updated_at": ctx.now}
-        record = record.changed(**stamps)
-        columns |= stamps
+    new |= _deadlines(before, before.changed(new), change, ctx)
+    columns = _differences(before, new)
+    if change.create is not None or not columns.keys() <= UNSEEN:
+        columns["revision"] = before.revision + 1
+        columns["updated_at"] = ctx.now
+    record = before.changed(columns)
     settled = Settled(record, insert=change.create is not None, columns=columns)
     if change.create is not None:
-        settled.columns = dict(zip(COLUMNS, values_of(record), strict=True))
+        settled.columns = dict(record.columns)
     _event_rows(settled, before, change, operation, ctx)
     _output_rows(settled, before, change, ctx)
     if change.to is not None:
         settled.transitions.append(_transition(settled, session, change, operation, ctx))
     if change.remove:
-        settled.removed = record.id
+        settled.removed = UUID(record.id)
     return settled
 
 
-def answer(change: Change, record: Record, shown: Row) -> Row:
-    """What the caller gets: the verb's own answer, or the document ``shown`` with `changed` and `updates`."""
+def answer(change: Change, record: Record, document: Row) -> Row | Encoded:
+    """What the caller gets: the verb's own answer, or the document with `changed` and `updates`, which is stored,
+    and sent, as the same text."""
     if change.answer is not None:
         return change.answer(record)
-    changed = bool(change.create or change.columns or change.activity)
-    return {**shown, "changed": changed, "updates": list(change.updates)}
+    given = document.copy()
+    given["changed"] = bool(change.create or change.columns or change.activity)
+    given["updates"] = list(change.updates)
+    return Encoded(given)
 
 
-def _with_deadline(before: Record, record: Record, change: Change, ctx: Context) -> Record:
-    policy = ctx.policy
+def _differences(before: Record, new: Row) -> Row:
+    """Those of the new values that are not as before, in the order of the table: rows that change the same columns
+    are written together."""
+    old = before.columns
+    names = [name for name, value in new.items() if value is not old[name] and not same(value, old[name])]
+    return {name: new[name] for name in sorted(names, key=_PLACES.__getitem__)}
+
+
+def _deadlines(before: Record, record: Record, change: Change, ctx: Context) -> Row:
+    """What the state ``record`` without them makes of the deadline and of what follows from it."""
+    new: Row = {}
     if not record.terminal and "expires_at" not in change.columns:
-        fresh = change.create is not None or record.status != before.status
-        if fresh or record.timeout_seconds != before.timeout_seconds:
-            record = record.changed(expires_at=deadlines.deadline(record, policy))
-        elif change.activity:
-            due = deadlines.deadline(record, policy)
-            # An extension outlasts later activity: a deadline moves back only with the timeout.
-            if record.expires_at is None or due > record.expires_at:
-                record = record.changed(expires_at=due)
-    if record.expires_at != before.expires_at and record.warned_threshold is not None:
-        record = record.changed(warned_threshold=None)
-    check = deadlines.next_check(record, ctx.now, policy)
+        due = _due(before, record, change, ctx)
+        if due is not None:
+            new["expires_at"] = due
+            record = record.changed(new)
+    if record.warned_threshold is not None and record.expires_at != before.expires_at:
+        new["warned_threshold"] = None
+        record = record.changed(new)
+    check = deadlines.next_check(record, ctx.now, ctx.policy)
     kept = record.next_check_at
     if check != kept and (check is None or kept is None or change.recheck or check < kept):
-        record = record.changed(next_check_at=check)
-    return record
+        new["next_check_at"] = check
+    return new
+
+
+def _due(before: Record, record: Record, change: Change, ctx: Context) -> datetime | None:
+    """The new deadline, or None where it stays. An extension outlasts later activity: a deadline moves back only
+    with the status or the timeout."""
+    moved = record.status != before.status or record.timeout_seconds != before.timeout_seconds
+    if change.create is not None or moved:
+        return deadlines.deadline(record, ctx.policy)
+    if change.activity:
+        due = deadlines.deadline(record, ctx.policy)
+        if record.expires_at is None or due > record.expires_at:
+            return due
+    return None
 
 
 def _count_output(before: Record, change: Change, new: Row) -> None:
@@ -107,35 +134,37 @@ def _count_output(before: Record, change: Change, new: Row) -> None:
 
 def _event_rows(settled: Settled, before: Record, change: Change, operation: Operation, ctx: Context) -> None:
     record = settled.record
-    for offset, draft in enumerate(change.events, start=1):
-        row = {
-            "session_id": record.id,
-            "seq": before.last_seq + offset,
-            "created_at": ctx.now,
-            "event_id": uuid4(),
-            "event_name": draft.name,
-            "event_type": "session.updated" if draft.state_change else draft.name,
-            "actor": ctx.actor,
-            "task_id": operation.task_id,
-            "payload": _payload(draft, change, record),
-            "metadata": _metadata(draft, before, change, record),
-            "entity_ids": list(draft.entity_ids),
-            "publish": draft.publish,
-        }
-        settled.events.append(row)
+    for seq, draft in enumerate(change.events, start=before.last_seq + 1):
+        metadata = _metadata(draft, before, change, record)
+        settled.events.append(
+            {
+                "session_id": record.id,
+                "seq": seq,
+                "created_at": ctx.now,
+                "event_id": random_id(),
+                "event_name": draft.name,
+                "event_type": "session.updated" if draft.state_change else draft.name,
+                "actor": ctx.actor,
+                "task_id": operation.task_id,
+                "payload": _payload(draft, change, record),
+                "metadata": metadata,
+                "entity_ids": list(draft.entity_ids),
+                "publish": draft.publish,
+            }
+        )
         audit_type = draft.name.replace(".", "_")
-        settled.audit.append(_audit(record, audit_type, operation, ctx, {"seq": row["seq"], **_brief(row, change)}))
+        settled.audit.append(_audit(record, audit_type, operation, ctx, {"seq": seq, **_brief(metadata, change)}))
     for entry in change.audit:
         settled.audit.append(_audit(record, entry.event_type, operation, ctx, entry.metadata))
 
 
-def _payload(draft: EventDraft, change: Change, record: Record) -> Row:
+def _payload(draft: EventDraft, change: Change, record: Record) -> Mapping[str, Any]:
     if not draft.state_change:
         return draft.payload
     return {"agent_id": record.agent_id, "status": record.status, "updates": list(change.updates), **draft.payload}
 
 
-def _metadata(draft: EventDraft, before: Record, change: Change, record: Record) -> Row:
+def _metadata(draft: EventDraft, before: Record, change: Change, record: Record) -> Mapping[str, Any]:
     if not draft.state_change or change.create is not None:
         return draft.metadata
     version: Row = {
@@ -148,12 +177,9 @@ def _metadata(draft: EventDraft, before: Record, change: Change, record: Record)
     return {**draft.metadata, **version}
 
 
-def _brief(row: Row, change: Change) -> Row:
+def _brief(metadata: Mapping[str, Any], change: Change) -> Row:
     """What an audit row says of an event: the move and the names of what changed, not the values."""
-    brief: Row = {}
-    for key in ("from", "to", "version_from", "version_to"):
-        if key in row["metadata"]:
-            brief[key] = row["metadata"][key]
+    brief: Row = {key: metadata[key] for key in ("from", "to", "version_from", "version_to") if key in metadata}
     if change.reason is not None:
         brief["reason"] = change.reason
     if change.updates:
@@ -161,9 +187,9 @@ def _brief(row: Row, change: Change) -> Row:
     return brief
 
 
-def _audit(record: Record, event_type: str, operation: Operation, ctx: Context, details: Row) -> Row:
+def _audit(record: Record, event_type: str, operation: Operation, ctx: Context, details: Mapping[str, Any]) -> Row:
     return {
-        "event_id": uuid4(),
+        "event_id": random_id(),
         "timestamp": ctx.now,
         "session_id": record.id,
         "event_type": event_type,

@@ -13,17 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Connection
 
 from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, NotApplied, SessionNotFound
-from sessionfleet.jsontext import canonical
+from sessionfleet.jsontext import Encoded, canonical, canonical_json
 from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import deadlines
 from sessions.change import Change, Context, Operation, Outcome
-from sessions.document import document
+from sessions.document import shown
 from sessions.duties import refuse_overdue
 from sessions.policy import Policy
 from sessions.record import Record
@@ -34,7 +33,7 @@ from sessions.wholes import wholes
 
 @dataclass(slots=True)
 class _Run:
-    """The state of one whole: the rows as they stand after its operations so far."""
+    """The state of a transaction: the rows as they stand after its operations so far."""
 
     now: datetime
     policy: Policy
@@ -62,8 +61,7 @@ def run(
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
     loaded = loader.lock(db, keys, [op.key for op in operations if op.idempotent], lock_seconds)
     records, replayable = loader.by_keys(loaded.records), frozenset(loaded.stored)
-    agents = {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
-    known = loader.known_agents(db, agents) if policy.check_agents else frozenset()
+    known = loader.known_agents(db, _agents(operations)) if policy.check_agents else frozenset()
     state = _Run(loaded.now, policy, records, loaded.stored, known)
     if whole == "operation":
         outcomes = [_one(state, operation) for operation in operations]
@@ -77,42 +75,38 @@ def run(
     return outcomes
 
 
+def _agents(operations: Sequence[Operation]) -> set[str]:
+    return {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
+
+
 def _by_wholes(state: _Run, operations: Sequence[Operation], places: Sequence[Sequence[int]]) -> list[Outcome]:
-    """Each whole by itself; no session and no idempotency key is in two of them."""
+    """Each whole by itself; no session, no name of one and no idempotency key is in two of them."""
     outcomes: dict[int, Outcome] = {}
     for whole in places:
-        part = dataclasses.replace(state, records=_named(state, operations, whole), settled=[], answers=[])
-        outcomes |= _whole(part, operations, whole)
-        state.settled += part.settled
-        state.answers += part.answers
+        outcomes |= _whole(state, operations, whole)
     return [outcomes[place] for place in range(len(operations))]
 
 
-def _whole(part: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:
-    """Operations in order up to the first that fails; then none of them has happened."""
+def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:
+    """Operations in order up to the first that fails; then none of them has happened. The rows as they stood after
+    those before it stay among the records, where nobody looks any more."""
+    settled, answers = len(state.settled), len(state.answers)
     outcomes: dict[int, Outcome] = {}
     for place in places:
-        outcome = outcomes[place] = _one(part, operations[place])
+        outcome = outcomes[place] = _one(state, operations[place])
         if outcome.error is None:
             continue
-        for row in part.answers:
-            del part.stored[row["key"]]
-        part.answers.clear()
+        for row in state.answers[answers:]:
+            del state.stored[row["key"]]
+        del state.answers[answers:]
         # The expiry of an overdue session stays (E-06): nothing else can have moved that session before.
-        del part.settled[: len(part.settled) - (outcome.record is not None)]
+        del state.settled[settled : len(state.settled) - (outcome.record is not None)]
         because = NotApplied(index=place, code=outcome.error.code)
         for other in places:
             if other != place:
-                outcomes[other] = _replayed(part, operations[other]) or Outcome(error=because)
+                outcomes[other] = _replayed(state, operations[other]) or Outcome(error=because)
         break
     return outcomes
-
-
-def _named(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[str, Record]:
-    """The locked rows these operations name, under all their names."""
-    keys = {key for place in places for key in (operations[place].session_key, operations[place].second_key)}
-    found = (loader.locked_records(state.records, key) for key in keys)
-    return loader.by_keys({record.id: record for record in found if record is not None}.values())
 
 
 def _one(state: _Run, operation: Operation) -> Outcome:
@@ -129,28 +123,28 @@ def _one(state: _Run, operation: Operation) -> Outcome:
         return Outcome(error=error)
     if settled is None:
         return Outcome()
-    wrote = not settled.empty
+    record, wrote = settled.record, not settled.empty
     if wrote:
         state.settled.append(settled)
-        state.records.update(loader.by_keys([settled.record]))
+        state.records[record.external_id] = state.records[record.id] = record
+    document = shown(record)
     if change.error is not None:
-        return Outcome(error=change.error, record=settled.record, document=document(settled.record))
-    shown = document(settled.record)
-    given = answer(change, settled.record, shown)
+        return Outcome(error=change.error, record=record, document=document)
+    given = answer(change, record, document)
     if operation.idempotent:
         _keep_answer(state, operation, given)
-    return Outcome(answer=given, record=settled.record, document=shown) if wrote else Outcome(answer=given)
+    return Outcome(answer=given, record=record, document=document) if wrote else Outcome(answer=given)
 
 
 def _replayed(state: _Run, operation: Operation) -> Outcome | None:
     """What the first use of the operation's key came to."""
     if operation.idempotent and (first := state.stored.get(operation.key)) is not None:
-        return replay(operation.key, body_digest(operation), first)
+        return replay(operation.key, digest(operation.name, operation.message), first)
     return None
 
 
 def _keep_answer(state: _Run, operation: Operation, given: Any) -> None:
-    body_hash = body_digest(operation)
+    body_hash = digest(operation.name, operation.message)
     state.answers.append(
         {
             "key": operation.key,
@@ -167,7 +161,7 @@ def _session(state: _Run, operation: Operation) -> Record | None:
     for key in (operation.session_key, operation.second_key):
         session = loader.locked_records(state.records, key)
         # A tombstone is no session, but while it lies there its uuid cannot be given again.
-        if session is not None and (session.deleted_at is None or (operation.creates and str(session.id) == key)):
+        if session is not None and (session.deleted_at is None or (operation.creates and session.id == key)):
             return session
     if not operation.creates:
         raise SessionNotFound(session_id=operation.session_key)
@@ -192,23 +186,23 @@ def replay(key: str, body_hash: str, first: loader.Stored) -> Outcome:
     """The stored answer with ``replayed=true``, or IdempotencyConflict for another body (B-13)."""
     if first.body_hash != body_hash:
         return Outcome(error=IdempotencyConflict(idempotency_key=key, first_task_id=first.task_id))
-    given = {**first.answer, "replayed": True} if isinstance(first.answer, dict) else first.answer
-    return Outcome(answer=given, replayed=True)
+    given = first.answer.value if isinstance(first.answer, Encoded) else first.answer
+    return Outcome(answer={**given, "replayed": True} if isinstance(given, dict) else given, replayed=True)
 
 
-def body_digest(operation: Operation) -> str:
-    """SHA-256 over operation name and canonical arguments, without key and deadline."""
-    return digest(operation.name, operation.message.body())
-
-
-def digest(name: str, body: dict[str, Any]) -> str:
-    """The digest two uses of one idempotency key must share."""
-    return hashlib.sha256(canonical([name, body])).hexdigest()
+def digest(name: str, message: Write) -> str:
+    """What two uses of one idempotency key must share: SHA-256 over the operation's name and its canonical arguments,
+    without key and deadline."""
+    try:
+        text = canonical_json([name, message.given()])
+    except TypeError:  # the message class has the JSON form of instants and of models within
+        text = canonical([name, message.body()])
+    return hashlib.sha256(text).hexdigest()
 
 
 def _joined(changes: Sequence[Settled]) -> list[Settled]:
     """Several changes of one session as one: the last state, all rows."""
-    joined: dict[UUID, Settled] = {}
+    joined: dict[str, Settled] = {}
     for change in changes:
         first = joined.get(change.record.id)
         joined[change.record.id] = change if first is None else _join(first, change)

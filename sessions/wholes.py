@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from uuid import UUID
+from dataclasses import dataclass
 
 from sessionfleet.messages.apply import Whole
 from sessions.change import Operation
+from sessions.identifiers import uuid_text
 from sessions.record import Record
 from sessions.store.loader import locked_records
 
@@ -22,15 +23,28 @@ def wholes(operations: Sequence[Operation], records: Mapping[str, Record], whole
         return [list(places)]
     if whole == "operation":
         return [[place] for place in places]
-    root: dict[str, str] = {}
-    for operation in operations:
-        first, *others = (_find(root, name) for name in _names(operation, records))
-        for other in others:
-            root[_find(root, other)] = _find(root, first)
-    found: dict[str, list[int]] = {}
+    found: dict[str, _Group] = {}
     for place, operation in enumerate(operations):
-        found.setdefault(_find(root, next(_names(operation, records))), []).append(place)
-    return list(found.values())
+        group = _Group([place], [])
+        for name in _names(operation, records):
+            other = found.setdefault(name, group)
+            if other is group:
+                group.names.append(name)
+                continue
+            other.places += group.places
+            other.names += group.names
+            found.update(dict.fromkeys(group.names, other))
+            group = other
+    groups = {id(group): group for group in found.values()}
+    return sorted(sorted(group.places) for group in groups.values())
+
+
+@dataclass(slots=True)
+class _Group:
+    """Operations that belong together, and all they are known by."""
+
+    places: list[int]
+    names: list[str]
 
 
 def _names(operation: Operation, records: Mapping[str, Record]) -> Iterator[str]:
@@ -40,22 +54,7 @@ def _names(operation: Operation, records: Mapping[str, Record]) -> Iterator[str]
             continue
         record = locked_records(records, key)
         if record is None:
-            yield f"session {_spelled(key)}"
+            yield f"session {uuid_text(key) or key}"
         else:
             yield f"session {record.id}"
             yield f"session {record.external_id}"
-
-
-def _spelled(key: str) -> str:
-    try:
-        return str(UUID(key))
-    except ValueError:
-        return key
-
-
-def _find(root: dict[str, str], name: str) -> str:
-    """Whom ``name`` belongs to; shortens the way there for the next one."""
-    while (above := root.setdefault(name, name)) != name:
-        root[name] = root[above]
-        name = above
-    return name

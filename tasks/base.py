@@ -31,8 +31,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from broker.containment import contained
 from sessionfleet.errors import FleetError, Internal, TimeLimit, Unavailable, ValidationFailed
+from sessionfleet.jsontext import plain
 from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import Message, Write
+from sessionfleet.names import REPLIES
 from sessions.change import Change, Context, Operation
 from tasks import deliveries
 from tasks.patience import for_nobody
@@ -41,6 +43,9 @@ from tasks.unit_of_work import Work, run_command, run_operations
 
 Kind = Literal["operation", "batch", "command", "query", "duty"]
 F = TypeVar("F", bound=Callable[..., Any])
+
+ENCODED: frozenset[Kind] = frozenset({"operation", "batch"})
+"""Kinds whose answer may be :class:`sessionfleet.jsontext.Encoded` or hold it."""
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +145,7 @@ class FleetTask(Task):  # type: ignore[misc]
             runtime = cast(Runtime, self.app.runtime).bound(self.request.id or "", self.name)
             deliveries.admit(runtime, self.request)
             with contained(self._ended):
-                return execute(self.declaration, runtime, message)
+                return self._told(execute(self.declaration, runtime, message))
         except FleetError:
             raise
         except SoftTimeLimitExceeded:
@@ -154,6 +159,11 @@ class FleetTask(Task):  # type: ignore[misc]
             raise self._internal() from None
         except Exception:  # noqa: BLE001 - whatever it is, the caller gets a typed error and the log the rest
             raise self._internal() from None
+
+    def _told(self, answer: Any) -> Any:
+        """Our replies take encoded text; Celery writes its own results, and knows JSON types only."""
+        ours = (self.request.reply_to or "").startswith(REPLIES)
+        return answer if ours or self.declaration.kind not in ENCODED else plain(answer)
 
     def _ended(self, reason: str) -> Internal:
         log.error("task failed: %s", reason, exc_info=sys.exc_info(), extra={"task_name": self.name})
@@ -185,17 +195,18 @@ def _operate(declaration: Declaration, runtime: Runtime, message: Write) -> Any:
     return outcome.answer
 
 
-def operation_of(declaration: Declaration, task_id: str, message: Write) -> Operation:
-    """The operation of a validated message that came with this task."""
-    session_key, external_id = _session_key(message), getattr(message, "external_id", None)
+def operation_of(declaration: Declaration, task_id: str, message: Write, key: str | None = None) -> Operation:
+    """The operation of a validated message that came with this task. ``key``: its idempotency key unless it has one
+    of its own; without, the task id is."""
+    first, second, *_ = (*message.session_keys, None, None)
     return Operation(
         name=message.wire_name,
         message=message,
         verb=declaration.function,
         task_id=task_id,
-        session_key=session_key,
-        key=message.idempotency_key or task_id,
-        second_key=None if external_id == session_key else external_id,
+        session_key=first,
+        key=message.idempotency_key or key or task_id,
+        second_key=second,
         creates=declaration.creates,
         refuses_overdue=declaration.refuses_overdue,
     )
@@ -203,12 +214,12 @@ def operation_of(declaration: Declaration, task_id: str, message: Write) -> Oper
 
 def _apply(runtime: Runtime, batch: Apply) -> dict[str, Any]:
     """Each operation's answer or error, in order; all in one transaction (see the message)."""
-    key = batch.idempotency_key or runtime.task_id
-    outcomes = run_operations(
-        runtime,
-        [_step(runtime, batch, f"{key}:{place}", one) for place, one in enumerate(batch.messages)],
-        batch.whole,
-    )
+    key, task_id = batch.idempotency_key or runtime.task_id, runtime.task_id
+    operations = [
+        operation_of(DECLARED[message.wire_name], task_id, message, f"{key}:{place}")
+        for place, message in enumerate(batch.messages)
+    ]
+    outcomes = run_operations(runtime, operations, batch.whole)
     items = [
         {"ok": True, "answer": outcome.answer}
         if outcome.error is None
@@ -217,20 +228,6 @@ def _apply(runtime: Runtime, batch: Apply) -> dict[str, Any]:
     ]
     failed = sum(not item["ok"] for item in items)
     return {"items": items, "applied": len(items) - failed, "failed": failed}
-
-
-def _step(runtime: Runtime, batch: Apply, key: str, message: Write) -> Operation:
-    given = {name: value for name in ("actor", "deadline_at") if (value := getattr(batch, name)) is not None}
-    given = {name: value for name, value in given.items() if getattr(message, name) is None}
-    if message.idempotency_key is None:
-        given["idempotency_key"] = key
-    return operation_of(DECLARED[message.wire_name], runtime.task_id, message.model_copy(update=given))
-
-
-def _session_key(message: Write) -> str | None:
-    key = getattr(message, "session_id", None) or getattr(message, "id", None)
-    key = key or getattr(message, "external_id", None)
-    return None if key is None else str(key)
 
 
 def unavailable(error: Exception) -> Unavailable:

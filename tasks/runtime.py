@@ -42,8 +42,7 @@ class Send(Protocol):
     def many(self, messages: Sequence[Outgoing]) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a caller gets: an answer, or a typed error."""
 
     task_id: str

@@ -67,7 +67,9 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
             if not call.ignore_result:
                 answers.append(_answer(call, Outcome(error=error)))
     outcomes = _run(runtime, [operation for _, operation in ready])
-    answers += [_answer(call, outcome) for (call, _), outcome in zip(ready, outcomes, strict=True) if outcome]
+    answers += [
+        _answer(call, outcome) for (call, _), outcome in zip(ready, outcomes, strict=True) if outcome is not None
+    ]
     runtime.answer([answer for answer in answers if not answer.ignored])
     return {answer.task_id: answer.error is None for answer in answers}
 

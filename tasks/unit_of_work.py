@@ -145,7 +145,7 @@ def run_command(runtime: Runtime, command: Write, function: Callable[[Work, Any]
     Uses of one key wait for each other (advisory lock), so the second finds the stored answer.
     """
     key = command.idempotency_key or runtime.task_id
-    body_hash = unit.digest(runtime.task_name, command.body())
+    body_hash = unit.digest(runtime.task_name, command)
 
     def once() -> tuple[Work, Any]:
         with runtime.engine.begin() as db:

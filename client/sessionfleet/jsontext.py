@@ -25,7 +25,31 @@ def _fast() -> Any:
 _orjson = _fast()
 
 
-def _text(value: Any) -> str:
+class Encoded:
+    """A value that is JSON text already: it is written as it is, in any place, as often as it is sent somewhere."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, value: Any) -> None:
+        self.text = encode(value)
+
+    def __repr__(self) -> str:
+        return self.text.decode()
+
+    @property
+    def value(self) -> Any:
+        """What was encoded, as JSON types."""
+        return decode(self.text)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON types, whatever in it is encoded: for those who write JSON by other means."""
+    return decode(encode(value))
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, Encoded):
+        return value.value if _orjson is None else _orjson.Fragment(value.text)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
@@ -36,12 +60,15 @@ def _text(value: Any) -> str:
 _FORM: dict[str, Any] = {"default": _text, "ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
 _plain = json.JSONEncoder(**_FORM).encode
 _sorted = json.JSONEncoder(**_FORM, sort_keys=True).encode
+_strict = json.JSONEncoder(**{**_FORM, "default": None}, sort_keys=True).encode
 
 
 def encode(value: Any) -> bytes:
     """Compact JSON; uuids, instants and decimals as text. Raises TypeError for what has no JSON form.
 
     NaN and infinities, which messages refuse before, are null or a ValueError, never a word that is no JSON."""
+    if isinstance(value, Encoded):
+        return value.text
     if _orjson is not None:
         try:
             return cast(bytes, _orjson.dumps(value, default=_text))
@@ -63,3 +90,11 @@ def canonical(value: Any) -> bytes:
         except TypeError:
             pass
     return _sorted(value).encode()
+
+
+def canonical_json(value: Any) -> bytes:
+    """As :func:`canonical`, for what consists of JSON types and uuids; TypeError for anything else."""
+    if _orjson is not None:
+        only_json = _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
+        return cast(bytes, _orjson.dumps(value, option=_orjson.OPT_SORT_KEYS | only_json))
+    return _strict(value).encode()

@@ -24,7 +24,11 @@ that would arrive as another value, and is refused rather than changed."""
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
-def jsonable(value: Any, path: str = "$", depth: int = 0) -> Any:
+_Path = tuple[Any, str | int | None] | None
+"""Where in a value: the way to what holds it, and its place there; None at the root. Text only for an error."""
+
+
+def jsonable(value: Any, path: _Path = None, depth: int = 0) -> Any:
     """``value`` as JSON types only; raises ValueError naming the path of what JSON cannot hold.
 
     Strings may not contain NUL or lone surrogates (jsonb refuses both), numbers must be finite,
@@ -38,50 +42,59 @@ def jsonable(value: Any, path: str = "$", depth: int = 0) -> Any:
     if kind is float:
         if math.isfinite(value):
             return value
-        raise ValueError(f"{path}: {value!r} is not a JSON number")
+        raise _unfit(path, f"{value!r} is not a JSON number")
     if depth >= MAX_DEPTH:
-        raise ValueError(f"{path}: nested deeper than {MAX_DEPTH} levels")
+        raise _unfit(path, f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
         if len(value) == 2 and value.get("__type__") in _CARRIED and "__value__" in value:
-            raise ValueError(f"{path}: a Celery message reads an object of __type__ and __value__ as something else")
-        return {_key(k, path): jsonable(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+            raise _unfit(path, "a Celery message reads an object of __type__ and __value__ as something else")
+        return {_key(k, path): jsonable(v, (path, k), depth + 1) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [jsonable(v, f"{path}[{i}]", depth + 1) for i, v in enumerate(value)]
+        return [jsonable(v, (path, i), depth + 1) for i, v in enumerate(value)]
     return _converted(value, path, depth)
 
 
-def _converted(value: Any, path: str, depth: int) -> Any:
+def _converted(value: Any, path: _Path, depth: int) -> Any:
     """Python values with a fixed JSON form, and subclasses of the plain types."""
     if isinstance(value, set | frozenset):
-        items = [jsonable(v, f"{path}{{}}", depth + 1) for v in value]
+        items = [jsonable(v, (path, None), depth + 1) for v in value]
         return sorted(items, key=lambda item: (type(item).__name__, item))
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError(f"{path}: a datetime needs a time zone")
+            raise _unfit(path, "a datetime needs a time zone")
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
     for plain in (str, int, float):
         if isinstance(value, plain):
             return jsonable(plain(value.value if isinstance(value, Enum) else value), path, depth)
-    raise ValueError(f"{path}: {type(value).__name__} is not a JSON value")
+    raise _unfit(path, f"{type(value).__name__} is not a JSON value")
 
 
-def _text(value: str, path: str) -> str:
+def _text(value: str, path: _Path) -> str:
     if "\x00" in value:
-        raise ValueError(f"{path}: text with a NUL character cannot be stored")
+        raise _unfit(path, "text with a NUL character cannot be stored")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{path}: text with a lone surrogate is not valid Unicode") from None
+            raise _unfit(path, "text with a lone surrogate is not valid Unicode") from None
     return value
 
 
-def _key(key: Any, path: str) -> str:
+def _key(key: Any, path: _Path) -> str:
     if not isinstance(key, str):
-        raise ValueError(f"{path}: the key {key!r} is not text")  # noqa: TRY004 - as above
+        raise _unfit(path, f"the key {key!r} is not text")
     return _text(key, path)
+
+
+def _unfit(path: _Path, reason: str) -> ValueError:
+    """The error of what is at ``path``, in the words ``$.key[index]{}``."""
+    places: list[str] = []
+    while path is not None:
+        path, place = path
+        places.append("{}" if place is None else f".{place}" if isinstance(place, str) else f"[{place}]")
+    return ValueError(f"${''.join(reversed(places))}: {reason}")
 
 
 def _object(value: Any) -> Any:

@@ -33,7 +33,7 @@ def record(policy: Policy | None = None, **values: Any) -> Record:
     policy = policy or Policy()
     row = Record(
         **{
-            "id": SESSION_ID,
+            "id": str(SESSION_ID),
             "external_id": "sess-1",
             "status": "active",
             "runtime_metadata": {},

@@ -15,6 +15,9 @@ MAX_OPERATIONS = 1000
 KEY_ROOM = 251
 """Characters of a batch's key: ``:`` and the place of the operation follow, 255 in all."""
 
+_SHARED = ("actor", "deadline_at")
+"""Arguments of the batch that hold for every operation that names none."""
+
 Whole = Literal["operation", "session", "batch"]
 
 
@@ -60,8 +63,9 @@ class Apply(Write, name="session.apply"):
 
     @property
     def messages(self) -> tuple[Write, ...]:
-        """The validated message of each operation."""
-        return self._messages
+        """The validated message of each operation, with what holds for all of the batch."""
+        shared = {name: value for name in _SHARED if (value := getattr(self, name)) is not None}
+        return tuple(_with(message, shared) for message in self._messages) if shared else self._messages
 
     @classmethod
     def parse(cls, arguments: dict[str, Any]) -> Self:
@@ -85,6 +89,10 @@ class Apply(Write, name="session.apply"):
         """As for any message, the operations in their wire form too."""
         steps = [{"name": one.wire_name, "arguments": one.arguments()} for one in self._messages]
         return {**self.model_dump(mode="json", exclude_unset=True, exclude={"operations"}), "operations": steps}
+
+
+def _with(message: Write, shared: dict[str, Any]) -> Write:
+    return message.model_copy(update={name: one for name, one in shared.items() if getattr(message, name) is None})
 
 
 def class_of(name: str) -> type[Write]:

@@ -34,6 +34,10 @@ Word = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 """An open word of D-05: lower case letters, digits, ``_`` and ``-``."""
 
 
+_OF_THE_CALL = frozenset({"idempotency_key", "deadline_at"})
+"""Arguments that say how an operation is called; two calls that differ in nothing else are the same operation."""
+
+
 class Message(BaseModel):
     """Root of all messages. Unknown arguments are refused, so a typing error cannot pass silently."""
 
@@ -85,9 +89,19 @@ class Write(Message):
         None, description="Do not start after this instant; answers DEADLINE_EXCEEDED (E-19)."
     )
 
+    @property
+    def session_keys(self) -> tuple[str, ...]:
+        """The uuid or external ids by which it names a session that it writes; most important first."""
+        return ()
+
     def body(self) -> dict[str, Any]:
-        """What must be equal for two uses of one idempotency key."""
-        return self.model_dump(mode="json", exclude_unset=True, exclude={"idempotency_key", "deadline_at"})
+        """What must be equal for two uses of one idempotency key, as JSON types."""
+        return self.model_dump(mode="json", exclude_unset=True, exclude=set(_OF_THE_CALL))
+
+    def given(self) -> dict[str, Any]:
+        """As :meth:`body`, but values as they were validated: much faster, and the same where all are JSON types."""
+        values = self.__dict__
+        return {name: values[name] for name in self.model_fields_set if name not in _OF_THE_CALL}
 
 
 class Duty(Message):

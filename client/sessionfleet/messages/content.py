@@ -50,9 +50,9 @@ class _Modal(SessionWrite):
 
     @model_validator(mode="after")
     def _documents_fit_the_mode(self) -> Self:
+        given = self.model_fields_set
         for field in ("context", "metadata", "runtime_metadata"):
-            value = getattr(self, field, None)
-            if field not in self.model_fields_set or value is None:
+            if field not in given or (value := getattr(self, field)) is None:
                 continue
             if self.mode == "patch" and not isinstance(value, list):
                 raise ValueError(f"{field}: must be a list of RFC 6902 operations when mode is patch")

@@ -38,3 +38,9 @@ class Create(Writable, Write, name="session.create"):
         default_factory=list, description="Entities touched at the start: adds a `start` event."
     )
     metrics: Counters = Field(default_factory=dict)
+
+    @property
+    def session_keys(self) -> tuple[str, ...]:
+        """Both of a create that names both: either may be taken."""
+        given = (None if self.id is None else str(self.id), self.external_id)
+        return tuple(dict.fromkeys(key for key in given if key is not None))

@@ -67,3 +67,7 @@ class SessionWrite(Write):
     errors: ClassVar[Errors] = (SessionNotFound, SessionExpired, VersionConflict)
 
     session_id: Name = Field(description="uuid or external_id of the session")
+
+    @property
+    def session_keys(self) -> tuple[str, ...]:
+        return (self.session_id,)

@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 
 def document(session_id: str = "s-1", revision: int = 1, **values: Any) -> dict[str, Any]:
-    return {"revision": revision, "id": session_id, "last_seq": revision, "status": "active", **values}
+    return {"revision": revision, "last_seq": revision, "id": session_id, "status": "active", **values}
 
 
 @pytest.fixture

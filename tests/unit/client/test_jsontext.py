@@ -100,6 +100,16 @@ def test_equal_values_have_one_canonical_text(library: str, value: dict[str, Any
     assert jsontext.canonical(value) == jsontext.canonical(other)
 
 
+@EACH_WAY
+@given(value=VALUES)
+def test_what_is_encoded_stands_in_any_place(library: str, value: Any) -> None:
+    """As if the value itself stood there, and also alone."""
+    encoded = jsontext.Encoded(value)
+    assert_same(encoded.value, value)
+    assert jsontext.encode([encoded, {"a": encoded}]) == jsontext.encode([value, {"a": value}])
+    assert_same(jsontext.plain({"items": [encoded]}), {"items": [value]})
+
+
 def test_identifiers_and_decimals_are_text(library: str) -> None:
     identifier = UUID("12345678-1234-8234-8234-123456789abc")
     assert json.loads(jsontext.encode([identifier, Decimal("1.50")])) == [str(identifier), "1.50"]
@@ -127,6 +137,18 @@ def test_what_has_no_json_form_is_refused(library: str, value: Any) -> None:
         jsontext.encode(value)
     with pytest.raises(TypeError):
         jsontext.canonical(value)
+
+
+@EACH_WAY
+@given(value=VALUES)
+def test_the_canonical_text_of_json_types_is_the_same_either_way(library: str, value: Any) -> None:
+    """B-13: or a TypeError, as for what is beyond one library's integers."""
+    try:
+        assert jsontext.canonical_json(value) == jsontext.canonical(value)
+    except TypeError:
+        assert library == "orjson"
+    with pytest.raises(TypeError):
+        jsontext.canonical_json([value, datetime(2026, 11, 26, tzinfo=UTC)])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", "nul", "[1] 2", "'a'", "12345678901234567,", "{1: 2}"])

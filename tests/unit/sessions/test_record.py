@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import RFC_4122, UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from models import Session, table_of
 from sessionfleet.errors import ValidationFailed
+from sessionfleet.jsontext import decode, encode
 from sessions import cursor
 from sessions.document import INTERNAL, SHOWN, as_read, document
+from sessions.document import shown as shown_as_it_is
+from sessions.identifiers import random_id, uuid_text
 from sessions.record import COLUMNS
 from tests.support.records import NOW, record, seconds
 
@@ -25,12 +28,13 @@ def test_a_record_has_the_columns_of_the_table_in_their_order() -> None:
 
 def test_a_document_is_json_with_its_revision_first() -> None:
     shown = document(record(user_id="u", process_id=7))
-    assert next(iter(shown)) == "revision"
+    assert list(shown)[:2] == ["revision", "last_seq"]
     assert tuple(shown) == SHOWN
     assert json.loads(json.dumps(shown)) == shown
-    assert not INTERNAL & (shown.keys() - {"revision"})
+    assert not shown.keys() & set(INTERNAL)
     assert shown["created_at"] == "2026-03-29T12:00:00+00:00"
     assert shown["ended_at"] is None
+    assert decode(encode(shown_as_it_is(record(user_id="u", process_id=7)))) == shown
 
 
 def test_an_overdue_session_reads_as_expired_and_is_not_changed() -> None:
@@ -45,10 +49,26 @@ def test_an_overdue_session_reads_as_expired_and_is_not_changed() -> None:
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids())
-def test_a_cursor_returns_its_place(at: datetime, id_: object) -> None:
-    text = cursor.encode(at, id_)
+def test_a_cursor_returns_its_place(at: datetime, id_: UUID) -> None:
+    text = cursor.encode(at, str(id_))
     assert cursor.decode(text) == (at, id_)
     assert "=" not in text
+
+
+@given(st.uuids())
+def test_a_uuid_has_one_text_in_any_spelling(id_: UUID) -> None:
+    """A-02: however a caller writes it."""
+    for spelling in (str(id_), str(id_).upper(), id_.hex, id_.urn, f"{{{id_}}}"):
+        assert uuid_text(spelling) == str(id_)
+    for other in ("", "sess-1", f"{id_}0", str(id_)[:-1], f"sess-{id_}"):
+        assert uuid_text(other) is None
+
+
+def test_random_ids_are_uuids_of_version_4() -> None:
+    ids = {random_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    for text in ids:
+        assert (str(UUID(text)), UUID(text).version, UUID(text).variant) == (text, 4, RFC_4122)
 
 
 def packed(value: object) -> str:

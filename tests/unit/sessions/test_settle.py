@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionfleet import messages as m
+from sessionfleet.jsontext import plain
 from sessions import creation
 from sessions.change import AuditDraft, Change, ChunkDraft, EventDraft
 from sessions.record import COLUMNS
@@ -18,12 +20,13 @@ from sessions.unit import _joined
 from tests.support.records import NOW, context, record, settled
 
 drafts = st.lists(
-    st.builds(
-        EventDraft,
-        name=st.sampled_from(["session.updated", "new", "output.received"]),
-        state_change=st.booleans(),
-        publish=st.booleans(),
-    ),
+    st.fixed_dictionaries(
+        {
+            "name": st.sampled_from(["session.updated", "new", "output.received"]),
+            "state_change": st.booleans(),
+            "publish": st.booleans(),
+        }
+    ).map(lambda given: EventDraft(**given)),
     max_size=4,
 )
 chunks = st.lists(st.integers(1, 50).map(lambda n: ChunkDraft("stdout", "x" * n, n, 1)), max_size=3)
@@ -55,6 +58,15 @@ def test_only_what_changed_is_written() -> None:
     assert settled(session, Change(), context()).empty
     rows = settled(session, Change(columns={"user_id": "u", "model": "m"}, state=True), context())
     assert rows.columns.keys() == {"model", "state_version", "revision", "updated_at"}
+
+
+def test_a_boolean_in_place_of_a_number_is_written() -> None:
+    """B-07: Python takes them for equal."""
+    changed = [{"a": True}, {"a": 1}, {"a": [True]}, {"a": [1.5]}]
+    for old, new in itertools.pairwise(changed):
+        rows = settled(record(context=old), Change(columns={"context": new}, state=True), context())
+        assert rows.columns["context"] == new
+    assert settled(record(context={"a": [1]}), Change(columns={"context": {"a": [1]}}), context()).empty
 
 
 def test_every_event_has_its_audit_row_without_values() -> None:
@@ -98,7 +110,7 @@ def test_a_create_writes_every_column_and_begins_at_one() -> None:
     assert rows.events[2]["entity_ids"] == ["e"]
     [move] = rows.transitions
     assert (move["from_status"], move["to_status"], move["seq"], move["reason"]) == (None, "active", 1, "asked")
-    assert answer(change, rows.record, {})["changed"] is True
+    assert plain(answer(change, rows.record, {}))["changed"] is True
 
 
 def test_changes_of_one_session_become_one_write() -> None:
