@@ -38,6 +38,7 @@ def client(url: str) -> Redis:
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         client_name=f"sessionfleet-client-{os.getpid()}",
+        driver_info=None,  # redis-py reads its own version from disk for each connection, only to tell it
     )
     return redis
 
