@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from hiredis import pack_command
 from redis import Connection, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
@@ -156,9 +157,9 @@ class Publisher:
         """Starts a call; None when it has to be made anew because the connection was lost."""
         connection = self.client.connection_pool.get_connection()
         try:
-            connection.send_command(  # type: ignore[no-untyped-call]
-                "EVALSHA", _publish.digest, 1, *self._call(events, check_only)
-            )
+            # Packed here, as redis-py looks at each of the many arguments first.
+            packed = pack_command(("EVALSHA", _publish.digest, 1, *self._call(events, check_only)))
+            connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
         except RedisConnectionError:
             self._release(connection, lost=True)
             return None
