@@ -90,7 +90,7 @@ class SessionSource(RedisSource[T]):
             before = self.cursor
             heard = await feed.get(max(0.0, look_at - time.monotonic()))
             if heard is not None:
-                async for batch in self._hear(redis, heard[1]):
+                async for batch in self._hear(redis, heard):
                     yield batch
             if self.cursor > before:  # nothing is missing up to here
                 look_at = _look_at()
