@@ -90,10 +90,12 @@ class Entry(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Entries that may be published, in order. ``left``: more lie behind them, ready or not."""
+    """Entries that may be published, in order. ``more``: behind them lie some that may too; ``waiting``: behind them
+    lie only some that may not yet."""
 
     entries: list[Entry]
-    left: bool
+    more: bool
+    waiting: bool
 
 
 ENTRY = """e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.event_type, e.actor, e.payload,
@@ -106,10 +108,10 @@ ENTRY = """e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.ev
 # side tables for rows left out. Of rows that are not ready, which come last, only the first is answered, and that
 # only if nothing is ready.
 _READ = f"""
-    SELECT e.ready, e.followed, e.xid::text, {ENTRY}
+    SELECT e.ready, e.next_ready, e.xid::text, {ENTRY}
     FROM (
         SELECT *, row_number() OVER reading AS place, sum(pg_column_size(payload)) OVER reading AS size,
-            lead(true, 1, false) OVER reading AS followed
+            lead(ready) OVER reading AS next_ready
         FROM (
             SELECT *, xid < (SELECT pg_snapshot_xmin(pg_current_snapshot())) AS ready FROM session_events
             WHERE (xid, id) > ($1, $2) AND id > $3
@@ -223,7 +225,8 @@ def read_batch(db: Connection, cursor: Cursor, limit: int = MAX_BATCH) -> Batch:
     values = [*_after(cursor), BATCH_BYTES]
     found = statements.run(db, _READ.format(limit=int(limit)), (*_AFTER, "bigint"), values).rows
     entries = [Entry._make(row[2:]) for row in found if row[0]]
-    return Batch(entries, len(entries) == limit or (bool(found) and (not entries or found[-1][1])))
+    next_ready = (found[-1][1] if entries else False) if found else None
+    return Batch(entries, len(entries) == limit or next_ready is True, next_ready is False)
 
 
 def pending(db: Connection, cursor: Cursor, most: int = 100_000) -> int:

@@ -45,7 +45,7 @@ class NoLongerLeader(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did. ``more``: go on at once, more is there; ``waiting``: committed events wait for an older
+    """What one step did. ``more``: go on at once, more is there; ``waiting``: what is left waits for an older
     transaction to end; ``pause``: seconds until the next try of an event that was refused."""
 
     published: int = 0
@@ -98,7 +98,7 @@ class Drain:
         batch = outbox.read_batch(self._db, self._cursor)
         if not batch.entries:
             self.save()
-            return Step(waiting=batch.left)
+            return Step(waiting=batch.waiting)
         entries = self._affordable(batch.entries)
         result = self._publish(entries)
         if result.repeats and self._is_foreign():
@@ -111,8 +111,8 @@ class Drain:
         if result.refused:
             first = entries[result.done]
             return self._refused(entries, result, self._cursor.at(int(first.xid), first.id))
-        more = batch.left or len(entries) < len(batch.entries)
-        return Step(result.done - result.repeats, result.repeats, more=more)
+        more = batch.more or len(entries) < len(batch.entries)
+        return Step(result.done - result.repeats, result.repeats, more=more, waiting=batch.waiting and not more)
 
     @property
     def is_saved(self) -> bool:

@@ -112,7 +112,7 @@ class Relay:
             if time.monotonic() >= groups_at:
                 drain.keep_groups()
                 groups_at = time.monotonic() + GROUPS_EVERY
-            nap = min(nap * 2, MAX_NAP) if step.waiting else NAP
+            nap = min(nap * 2, MAX_NAP) if step.waiting and not step.published else NAP
             if step.pause:
                 stop.wait(step.pause)
             elif not step.more:
@@ -140,7 +140,7 @@ class Relay:
 
     def _watch_horizon(self, step: Step) -> None:
         """Says so when a transaction somewhere in the cluster stays open and stops all fan-out."""
-        if not step.waiting:
+        if step.published or not step.waiting:
             if self._waiting_told:
                 log.info("events go on")
             self._waiting_since, self._waiting_told = None, False

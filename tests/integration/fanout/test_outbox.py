@@ -44,12 +44,13 @@ def test_a_transaction_that_commits_late_is_not_skipped(
     with transaction(worker.runtime) as open_work:
         open_work.apply([slow], emit_event, emit(slow))
         worker.emit(quick)
-        assert outbox.read_batch(db, cursor) == ([], True)
+        assert outbox.read_batch(db, cursor) == ([], False, True)
         assert outbox.pending(db, cursor) == 1
-        assert outbox.read_batch(db, START).left
+        batch = outbox.read_batch(db, START)
+        assert (len(batch.entries), batch.more, batch.waiting) == (2, False, True)
     horizon_passes(fanout_fleet)
     assert read(db, cursor) == [(slow, 2), (quick, 2)]
-    assert not outbox.read_batch(db, cursor).left
+    assert outbox.read_batch(db, cursor)[1:] == (False, False)
     assert outbox.pending(db, cursor) == 2
 
 
@@ -83,10 +84,10 @@ def test_a_batch_is_bounded_by_count_and_by_bytes(
         worker.emit(session_id, text="".join(map(chr, range(0x4E00, 0x4E00 + 2000))))
     horizon_passes(fanout_fleet)
     assert len(read(db, limit=3)) == 3
-    assert outbox.read_batch(db, START, limit=5).left  # perhaps: it has seen no end
+    assert outbox.read_batch(db, START, limit=5).more  # perhaps: it has seen no end
     monkeypatch.setattr(outbox, "BATCH_BYTES", 13_000)
     assert [seq for _, seq in read(db)] == [1, 2, 3]
-    assert outbox.read_batch(db, START).left
+    assert outbox.read_batch(db, START)[1:] == (True, False)
     [first] = outbox.read_batch(db, START, limit=1).entries
     monkeypatch.setattr(outbox, "BATCH_BYTES", 1)
     assert read(db, START.at(int(first.xid), first.id)) == [(session_id, 2)]
