@@ -6,7 +6,7 @@ neither checks idle connections. Here nothing is left to defaults.
 
 from __future__ import annotations
 
-from redis import ConnectionPool, Redis
+from redis import Connection, ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
@@ -56,3 +56,25 @@ def connect(
         driver_info=None,
     )
     return Redis.from_pool(pool)
+
+
+class Kept:
+    """A connection of a client that stays with one user: lent by the pool each time, it costs as much again as a
+    short command. Not for several threads at once."""
+
+    def __init__(self, client: Redis) -> None:
+        self._pool = client.connection_pool
+        self._free: Connection | None = None
+
+    def take(self) -> Connection:
+        """The connection, or a new one if it is lost or was never given back. May turn out to be lost when used."""
+        connection, self._free = self._free, None
+        return connection or self._pool.get_connection()
+
+    def give_back(self, connection: Connection, *, lost: bool) -> None:
+        """After each use; ``lost`` unless every answer was read."""
+        if lost:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            self._pool.release(connection)
+        else:
+            self._free = connection

@@ -10,6 +10,7 @@ import threading
 from redis import Redis
 from redis.exceptions import RedisError
 
+from fanout.connection import Kept
 from fanout.keys import HINT
 
 
@@ -17,7 +18,7 @@ class Hints:
     """Waits for hints, as the leading relay does. Workers leave them with :meth:`fanout.cache.DocumentCache.put`."""
 
     def __init__(self, client: Redis) -> None:
-        self.client = client
+        self._kept = Kept(client)
 
     def wait(self, timeout: float, stop: threading.Event) -> bool:
         """Waits up to ``timeout`` seconds for a hint; whether one came. Never raises.
@@ -26,7 +27,15 @@ class Hints:
         set or the time is over. For the leading relay only: a hint wakes one waiter.
         """
         try:
-            return self.client.blpop([HINT], timeout=timeout) is not None
+            connection = self._kept.take()
+            lost = True
+            try:
+                connection.send_command("BLPOP", HINT, timeout)  # type: ignore[no-untyped-call]
+                came = connection.read_response() is not None
+                lost = False
+            finally:
+                self._kept.give_back(connection, lost=lost)
+            return came
         except (RedisError, OSError):
             stop.wait(timeout)
             return False

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from hiredis import pack_command
 from redis import Connection, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from fanout.connection import Kept
 from fanout.envelope import encode
 from fanout.keys import PROBE, Keys
 from fanout.script import Script
@@ -118,6 +120,7 @@ class Publisher:
     def __init__(self, client: Redis, keys: Keys) -> None:
         self.client = client
         self.keys = keys
+        self._kept = Kept(client)
 
     def publish(self, events: Iterable[Outgoing]) -> Published:
         """Publishes ``events``, in the order of their ``stream_id``, until one is refused.
@@ -154,16 +157,16 @@ class Publisher:
 
     def _send(self, events: Sequence[Outgoing], check_only: bool) -> Connection | None:
         """Starts a call; None when it has to be made anew because the connection was lost."""
-        connection = self.client.connection_pool.get_connection()
+        connection = self._kept.take()
         try:
-            connection.send_command(  # type: ignore[no-untyped-call]
-                "EVALSHA", _publish.digest, 1, *self._call(events, check_only)
-            )
+            # Packed here, as redis-py looks at each of the many arguments first.
+            packed = pack_command(("EVALSHA", _publish.digest, 1, *self._call(events, check_only)))
+            connection.send_packed_command([packed])  # type: ignore[no-untyped-call]
         except RedisConnectionError:
-            self._release(connection, lost=True)
+            self._kept.give_back(connection, lost=True)
             return None
         except BaseException:
-            self._release(connection, lost=True)
+            self._kept.give_back(connection, lost=True)
             raise
         return connection
 
@@ -182,7 +185,7 @@ class Publisher:
         except RedisConnectionError:
             pass
         finally:
-            self._release(connection, lost=lost)
+            self._kept.give_back(connection, lost=lost)
         return self._run(events, check_only)
 
     def _run(self, events: Sequence[Outgoing], check_only: bool) -> list[Any]:
@@ -213,11 +216,6 @@ class Publisher:
                 event.flags, event.message, len(output), *output,
             )  # fmt: skip
         return call
-
-    def _release(self, connection: Connection, *, lost: bool) -> None:
-        if lost:
-            connection.disconnect()  # type: ignore[no-untyped-call]
-        self.client.connection_pool.release(connection)
 
     def _count(self, result: Published, start: int, answers: list[Any]) -> None:
         for place, answer in enumerate(answers, start):

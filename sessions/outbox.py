@@ -2,16 +2,17 @@
 
 Reading order is ``(xid, id)``, see :mod:`models.session_event`. A row is read once every transaction up to
 its stamp has ended, so that nothing can still appear before it. The cursor says how far everything was
-published; it is saved after publishing, and a row read twice is refused by Redis.
+published; it is saved some time after publishing, and a row read twice is refused by Redis.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from sessions.store import statements
 
@@ -63,29 +64,66 @@ class DeadLetter:
     envelope: str
 
 
+class Entry(NamedTuple):
+    """An event row as the relay needs it, with what it takes from the session's row: its ``status`` is None where
+    that is gone."""
+
+    xid: str
+    id: int
+    event_id: str
+    session_id: str
+    seq: int
+    event_name: str
+    event_type: str
+    actor: str | None
+    payload: dict[str, Any]
+    metadata: dict[str, Any]
+    entity_ids: list[str]
+    version: int
+    publish: bool
+    created_at: datetime
+    max_events: int | None
+    last_chunk: int
+    status: str | None
+    retry_count: int
+    refusals: int
+
+
+class Batch(NamedTuple):
+    """Entries that may be published, in order. ``more``: behind them lie some that may too; ``waiting``: behind them
+    lie only some that may not yet."""
+
+    entries: list[Entry]
+    more: bool
+    waiting: bool
+
+
+ENTRY = """e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.event_type, e.actor, e.payload,
+        e.metadata, e.entity_ids, e.version, e.publish, e.created_at, s.max_events,
+        coalesce(s.last_chunk, 0), s.status, coalesce(f.retry_count, 0), coalesce(f.refusals, 0)"""
+"""The columns of :class:`Entry` behind the first, of event ``e``, its session ``s`` and its failures ``f``."""
+
 # Read after each hint: prepared, since to plan a read of partitions takes longer than to run it. Limits stand in the
 # text, so that the plan knows how few rows it is for. The size is that of the stored value: nothing is read from the
-# side tables for rows left out.
-_READ = """
-    SELECT e.xid::text AS xid, e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.event_type, e.actor,
-        e.payload, e.metadata, e.entity_ids, e.version, e.publish, e.created_at, s.max_events,
-        s.last_chunk, s.status,
-        coalesce(f.retry_count, 0) AS retry_count, coalesce(f.refusals, 0) AS refusals
+# side tables for rows left out. Of rows that are not ready, which come last, only the first is answered, and that
+# only if nothing is ready.
+_READ = f"""
+    SELECT e.ready, e.next_ready, e.xid::text, {ENTRY}
     FROM (
-        SELECT *, row_number() OVER reading AS place, sum(pg_column_size(payload)) OVER reading AS size
+        SELECT *, row_number() OVER reading AS place, sum(pg_column_size(payload)) OVER reading AS size,
+            lead(ready) OVER reading AS next_ready
         FROM (
-            SELECT * FROM session_events
+            SELECT *, xid < (SELECT pg_snapshot_xmin(pg_current_snapshot())) AS ready FROM session_events
             WHERE (xid, id) > ($1, $2) AND id > $3
-              AND xid < pg_snapshot_xmin(pg_current_snapshot())
-            ORDER BY xid, id LIMIT {limit}
-        ) AS ready
+            ORDER BY xid, id LIMIT {{limit}}
+        ) AS found
         WINDOW reading AS (ORDER BY xid, id ROWS UNBOUNDED PRECEDING)
     ) AS e
     LEFT JOIN sessions AS s ON s.id = e.session_id
     LEFT JOIN outbox_failures AS f ON f.event_id = e.event_id
-    WHERE e.place = 1 OR e.size <= $4
+    WHERE e.place = 1 OR (e.ready AND e.size <= $4)
     ORDER BY e.xid, e.id
-"""
+"""  # noqa: S608 - put together from constants
 _PENDING = """
     SELECT count(*) FROM (
         SELECT FROM session_events
@@ -163,7 +201,7 @@ def save_cursor(db: Connection, cursor: Cursor, leader: Leader, name: str = NAME
     numbers = [str(cursor.xid), cursor.last_id, cursor.high_id, cursor.floor_id, cursor.generation]
     types = ("xid8", "bigint", "bigint", "bigint", "bigint", "text", "text", "bigint")
     values = [*numbers, name, leader.holder, leader.epoch]
-    return bool(statements.rows(db, _SAVE_PREPARED, types, values))
+    return statements.run(db, _SAVE_PREPARED, types, values).count > 0
 
 
 def bury(db: Connection, cursor: Cursor, leader: Leader, letter: DeadLetter, name: str = NAME) -> bool:
@@ -179,18 +217,22 @@ def bury(db: Connection, cursor: Cursor, leader: Leader, letter: DeadLetter, nam
     return db.execute(_BURY, values).first() is not None
 
 
-def read_batch(db: Connection, cursor: Cursor, limit: int = MAX_BATCH) -> Sequence[Row[Any]]:
+def read_batch(db: Connection, cursor: Cursor, limit: int = MAX_BATCH) -> Batch:
     """The next events in order, at most ``limit`` and about BATCH_BYTES; locks nothing.
 
     Needs READ COMMITTED, one statement one snapshot: rows and horizon are of the same instant.
     """
-    return statements.rows(db, _READ.format(limit=int(limit)), (*_AFTER, "bigint"), [*_after(cursor), BATCH_BYTES])
+    values = [*_after(cursor), BATCH_BYTES]
+    found = statements.run(db, _READ.format(limit=int(limit)), (*_AFTER, "bigint"), values).rows
+    entries = [Entry._make(row[2:]) for row in found if row[0]]
+    next_ready = (found[-1][1] if entries else False) if found else None
+    return Batch(entries, len(entries) == limit or next_ready is True, next_ready is False)
 
 
 def pending(db: Connection, cursor: Cursor, most: int = 100_000) -> int:
     """Committed events after the cursor, counted up to ``most``; among them those behind a transaction that
     is still open, which :func:`read_batch` does not see yet."""
-    [row] = statements.rows(db, _PENDING.format(most=int(most)), _AFTER, _after(cursor))
+    [row] = statements.run(db, _PENDING.format(most=int(most)), _AFTER, _after(cursor)).rows
     count: int = row[0]
     return count
 

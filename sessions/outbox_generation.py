@@ -9,13 +9,11 @@ to the ``floor``, the highest event id given out when the restore was noticed, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
-from sessions.outbox import NAME, Cursor
+from sessions.outbox import ENTRY, NAME, Cursor, Entry
 
 # A row above every published id is unpublished, so in one line of time it lies after the cursor.
 _TURNED_BACK = text("""
@@ -35,7 +33,7 @@ _FLOOR = text("""
     FROM session_events_id_seq
 """)
 _PASSED = text("SELECT pg_snapshot_xmin(pg_current_snapshot()) >= CAST(:horizon AS xid8)")
-_LEFTOVERS = text("""
+_LEFTOVERS = text(f"""
     WITH unpublished AS (
         SELECT * FROM session_events WHERE (xid, id) > (CAST(:xid AS xid8), :last_id)
         UNION ALL
@@ -43,16 +41,13 @@ _LEFTOVERS = text("""
         WHERE e.created_at > c.updated_at AND e.id > :high_id
           AND (e.xid, e.id) <= (CAST(:xid AS xid8), :last_id)
     )
-    SELECT '0' AS xid, e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.event_type, e.actor,
-        e.payload, e.metadata, e.entity_ids, e.version, e.publish, e.created_at, s.max_events,
-        s.last_chunk, s.status,
-        coalesce(f.retry_count, 0) AS retry_count, coalesce(f.refusals, 0) AS refusals
+    SELECT '0', {ENTRY}
     FROM unpublished AS e
     LEFT JOIN sessions AS s ON s.id = e.session_id
     LEFT JOIN outbox_failures AS f ON f.event_id = e.event_id
     WHERE e.id > :after AND e.id <= :floor AND e.id > :floor_id
     ORDER BY e.id LIMIT :limit
-""")
+""")  # noqa: S608 - put together from constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +82,8 @@ def is_complete(db: Connection, line: Floor) -> bool:
 
 def read_leftovers(
     db: Connection, cursor: Cursor, line: Floor, after: int, limit: int, name: str = NAME
-) -> Sequence[Row[Any]]:
+) -> list[Entry]:
     """Unpublished rows up to the floor by id, as :func:`sessions.outbox.read_batch` gives them, with stamp 0."""
     values = {"xid": str(cursor.xid), "last_id": cursor.last_id, "high_id": cursor.high_id}
     values |= {"floor_id": cursor.floor_id, "floor": line.id, "after": after, "limit": limit, "name": name}
-    return db.execute(_LEFTOVERS, values).all()
+    return [Entry._make(row) for row in db.execute(_LEFTOVERS, values)]

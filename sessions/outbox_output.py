@@ -8,12 +8,14 @@ of events, nothing is stored twice, and a chunk that left the buffer before the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 EVENTS = frozenset({"output.received", "error.received"})
 """Events of one chunk each; callers cannot forge them, their words have no dot."""
+
+R = TypeVar("R", bound=Any)
 
 Key = tuple[str, int]
 """Session id and number of a chunk."""
@@ -28,14 +30,14 @@ _CHUNKS = text("""
 """)
 
 
-def key_of(row: Row[Any]) -> Key | None:
+def key_of(row: Any) -> Key | None:
     """The chunk an event tells of; None for other events."""
     if row.event_name not in EVENTS or not isinstance(row.payload.get("chunk_no"), int):
         return None  # an imported event may have another payload
     return str(row.session_id), row.payload["chunk_no"]
 
 
-def affordable(rows: Sequence[Row[Any]], most: int) -> Sequence[Row[Any]]:
+def affordable(rows: Sequence[R], most: int) -> Sequence[R]:
     """The first of ``rows`` whose chunks have about ``most`` bytes together; at least one row."""
     left = most
     for place, row in enumerate(rows):
@@ -45,7 +47,7 @@ def affordable(rows: Sequence[Row[Any]], most: int) -> Sequence[Row[Any]]:
     return rows
 
 
-def chunks(db: Connection, rows: Sequence[Row[Any]]) -> Mapping[Key, Chunk]:
+def chunks(db: Connection, rows: Sequence[Any]) -> Mapping[Key, Chunk]:
     """The chunks the output events among ``rows`` tell of, as far as they are still there."""
     keys = [key for row in rows if (key := key_of(row)) is not None]
     if not keys:

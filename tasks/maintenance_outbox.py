@@ -61,6 +61,7 @@ def _drain(db: Connection, publisher: Publisher, leader: Leader) -> int:
             published += step.published
             if not step.more or not leadership.renew(db, NAME, leader.holder, leader.epoch, LIFE):
                 break
+        drain.save()
     except NoLongerLeader:
         pass
     except (PublishOutage, RedisError, OSError) as error:

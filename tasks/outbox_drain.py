@@ -1,19 +1,19 @@
 """Draining the outbox: committed events from PostgreSQL to Redis, in order (rows C-04, D-08, D-09).
 
 One :class:`Drain` belongs to one leader's term. Whoever leads, the relay process or the sweep, calls
-:meth:`Drain.begin` and then :meth:`Drain.step` for as long as it leads. A crash between publishing and saving
-the cursor repeats nothing: Redis refuses what it has. A leader that was paused and replaced does no harm
-either: its old events are refused, its cursor is fenced by the lease's epoch.
+:meth:`Drain.begin`, then :meth:`Drain.step` for as long as it leads, and at last :meth:`Drain.save`. A crash
+between publishing and saving the cursor repeats nothing: Redis refuses what it has. A leader that was paused and
+replaced does no harm either: its old events are refused, its cursor is fenced by the lease's epoch.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from fanout.envelope import ENDINGS, encode, is_global, message
 from fanout.groups import Groups
@@ -21,7 +21,7 @@ from fanout.publish import Outgoing, Output, Published, Publisher, PublishOutage
 from fanout.streams import Streams
 from sessions import outbox, outbox_generation, outbox_output
 from sessions.event_queries import envelope
-from sessions.outbox import Cursor, DeadLetter, Leader
+from sessions.outbox import Cursor, DeadLetter, Entry, Leader
 from sessions.outbox_generation import Floor
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ REFUSALS = 3
 KEEP = 1000
 """Entries of the Stream of a session whose row is gone."""
 
+SAVE_EVERY = 0.2
+"""Seconds between two saves of the cursor while events come: each is a commit that waits for the disk, and what was
+published since the last is only refused once more by the Streams. Streams that were lost as well refuse nothing."""
+
 NO_CHUNKS: Mapping[outbox_output.Key, outbox_output.Chunk] = {}
 
 
@@ -41,7 +45,7 @@ class NoLongerLeader(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step did. ``more``: go on at once; ``waiting``: committed events wait for an older
+    """What one step did. ``more``: go on at once, more is there; ``waiting``: what is left waits for an older
     transaction to end; ``pause``: seconds until the next try of an event that was refused."""
 
     published: int = 0
@@ -63,13 +67,15 @@ class Drain:
         self._streams = Streams(publisher.client, publisher.keys)
         self._groups = Groups(publisher.client, publisher.keys)
         self._leader = leader
-        self._cursor = Cursor(0, 0, 0, 0, 1)
+        self._cursor = self._saved = Cursor(0, 0, 0, 0, 1)
+        self._saved_at = 0.0
         self._floor: Floor | None = None
         self._settled = 0
 
     def begin(self) -> None:
         """Loads the cursor and makes sure that the Streams belong to this database's past and have their groups."""
-        self._cursor, self._floor = outbox.load_cursor(self._db), None
+        self._cursor = self._saved = outbox.load_cursor(self._db)
+        self._saved_at, self._floor = time.monotonic(), None
         if outbox_generation.turned_back(self._db, self._cursor):
             self._streams.retire(self._cursor.generation)
             self._floor, self._settled = outbox_generation.floor(self._db), 0
@@ -85,23 +91,38 @@ class Drain:
         self._groups.keep()
 
     def step(self) -> Step:
-        """Publishes one batch and saves the cursor."""
+        """Publishes one batch, and saves the cursor when the last save is SAVE_EVERY ago or nothing is to be
+        published."""
         if self._floor is not None:
             return self._settle(self._floor)
-        rows = self._affordable(outbox.read_batch(self._db, self._cursor))
-        if not rows:
-            return Step(waiting=outbox.pending(self._db, self._cursor, most=1) > 0)
-        result = self._publish(rows)
+        batch = outbox.read_batch(self._db, self._cursor)
+        if not batch.entries:
+            self.save()
+            return Step(waiting=batch.waiting)
+        entries = self._affordable(batch.entries)
+        result = self._publish(entries)
         if result.repeats and self._is_foreign():
+            self.save()
             self.begin()
             return Step(more=True)
         if result.done:
-            self._save(self._cursor.at(int(rows[result.done - 1].xid), rows[result.done - 1].id))
-            self._forgive(rows[: result.done])
-        if not result.refused:
-            return Step(result.done - result.repeats, result.repeats, more=True)
-        first = rows[result.done]
-        return self._refused(rows, result, self._cursor.at(int(first.xid), first.id))
+            self._reach(entries[result.done - 1])
+            self._forgive(entries[: result.done])
+        if result.refused:
+            first = entries[result.done]
+            return self._refused(entries, result, self._cursor.at(int(first.xid), first.id))
+        more = batch.more or len(entries) < len(batch.entries)
+        return Step(result.done - result.repeats, result.repeats, more=more, waiting=batch.waiting and not more)
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether PostgreSQL knows how far everything is published."""
+        return self._cursor == self._saved
+
+    def save(self) -> None:
+        """Saves the cursor if it was not; what is published is published without it."""
+        if not self.is_saved:
+            self._save(self._cursor)
 
     def trim(self) -> None:
         """Upkeep, now and then: ages Stream entries out, bounds dead letters."""
@@ -109,10 +130,10 @@ class Drain:
         outbox.prune_dead_letters(self._db)
         self._streams.trim(before)
 
-    def _affordable(self, rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    def _affordable(self, rows: Sequence[Entry]) -> Sequence[Entry]:
         return outbox_output.affordable(rows, outbox.BATCH_BYTES)
 
-    def _publish(self, rows: Sequence[Row[Any]]) -> Published:
+    def _publish(self, rows: Sequence[Entry]) -> Published:
         unsayable: list[str] = []
         chunks = outbox_output.chunks(self._db, rows)
 
@@ -127,6 +148,7 @@ class Drain:
         try:
             result = self._publisher.publish(events())
         except PublishOutage as outage:
+            self.save()
             tried = [row.event_id for row in rows[outage.done : outage.tried]]
             outbox.record_failures(self._db, tried, str(outage), "outage")
             raise
@@ -134,7 +156,7 @@ class Drain:
             result.refused[result.done] = unsayable[0]
         return result
 
-    def _refused(self, rows: Sequence[Row[Any]], result: Published, after: Cursor) -> Step:
+    def _refused(self, rows: Sequence[Entry], result: Published, after: Cursor) -> Step:
         """Counts the refusals; the first of them goes to the dead letters at its third, and the cursor to
         ``after`` with it."""
         counts: dict[str, int] = {}
@@ -152,18 +174,24 @@ class Drain:
         subject = self._publisher.keys.session_channel(row.session_id)
         if not outbox.bury(self._db, after, self._leader, DeadLetter(row.event_id, subject, reason, tries, body)):
             raise NoLongerLeader
-        self._cursor = after
+        self._cursor = self._saved = after
         return Step(published, result.repeats, buried=1, more=True)
 
-    def _forgive(self, rows: Sequence[Row[Any]]) -> None:
+    def _forgive(self, rows: Sequence[Entry]) -> None:
         failed_before = [row.event_id for row in rows if row.retry_count]
         if failed_before:
             outbox.clear_failures(self._db, failed_before)
 
+    def _reach(self, last: Entry) -> None:
+        self._cursor = self._cursor.at(int(last.xid), last.id)
+        if time.monotonic() - self._saved_at >= SAVE_EVERY:
+            self.save()
+
     def _save(self, cursor: Cursor) -> None:
         if not outbox.save_cursor(self._db, cursor, self._leader):
             raise NoLongerLeader
-        self._cursor = cursor
+        self._cursor = self._saved = cursor
+        self._saved_at = time.monotonic()
 
     def _is_foreign(self) -> bool:
         """Whether the Stream's newest entry is ahead of the cursor and unknown here. Ahead alone is what a
@@ -201,7 +229,7 @@ class Drain:
         return {"old_generation": self._cursor.generation, "generation": self._cursor.generation + 1}
 
 
-def outgoing(row: Row[Any], chunks: Mapping[outbox_output.Key, outbox_output.Chunk] = NO_CHUNKS) -> Outgoing:
+def outgoing(row: Entry, chunks: Mapping[outbox_output.Key, outbox_output.Chunk] = NO_CHUNKS) -> Outgoing:
     """An outbox row made ready for Redis, with its chunk among ``chunks`` if it tells of one."""
     stored, name = envelope(row), row.event_name
     wire = message(stored, stream_id=_stream_id(row), retry_count=row.retry_count, entity_ids=row.entity_ids)
@@ -220,7 +248,7 @@ def outgoing(row: Row[Any], chunks: Mapping[outbox_output.Key, outbox_output.Chu
     )
 
 
-def _output(row: Row[Any], chunks: Mapping[outbox_output.Key, outbox_output.Chunk]) -> Output | None:
+def _output(row: Entry, chunks: Mapping[outbox_output.Key, outbox_output.Chunk]) -> Output | None:
     if row.event_name in ENDINGS:
         return None if row.status is None else Output.end(row.last_chunk, row.status)
     key = outbox_output.key_of(row)
@@ -231,5 +259,5 @@ def _output(row: Row[Any], chunks: Mapping[outbox_output.Key, outbox_output.Chun
     return Output.chunk(row.session_id, chunk["chunk_no"], chunk["stream"], chunk["content"], at)
 
 
-def _stream_id(row: Row[Any]) -> str:
+def _stream_id(row: Entry) -> str:
     return f"{row.xid}-{row.id}"

@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from fanout.hints import Hints
 from fanout.publish import Publisher, PublishOutage
 from sessions import leadership
-from sessions.outbox import MAX_BATCH, NAME, Leader
-from tasks.outbox_drain import Drain, NoLongerLeader, Step
+from sessions.outbox import NAME, Leader
+from tasks.outbox_drain import SAVE_EVERY, Drain, NoLongerLeader, Step
 from workers.relay_lease import LIFE, HeldLease
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,9 @@ WAITING_TOO_LONG = 10.0
 """Seconds that committed events may wait for an older transaction before it is logged: the workers' own
 transactions are cut off by then."""
 
-GATHER = 0.003
-"""Seconds between two reads while events come: under load one read then serves many transactions."""
+GATHER = 0.005
+"""Seconds the relay rests after a step, at most: as long as the step took. So on a busy machine, where steps take
+longer, one step serves many transactions, and on an idle one hardly any event waits."""
 
 NAP, MAX_NAP = 0.002, 0.05
 """Seconds to the next look while committed events wait for an older transaction, doubling."""
@@ -83,7 +84,11 @@ class Relay:
         while not stop.is_set() and lease.is_held():
             try:
                 with self._autocommit.connect() as db:
-                    self._drain(Drain(db, self._publisher, leader), lease, stop)
+                    drain = Drain(db, self._publisher, leader)
+                    try:
+                        self._drain(drain, lease, stop)
+                    finally:
+                        drain.save()
             except NoLongerLeader:
                 return
             except (PublishOutage, RedisError, OSError) as error:
@@ -96,6 +101,7 @@ class Relay:
         drain.begin()  # each time: a server that was away may come back as another
         nap, trim_at, groups_at = NAP, time.monotonic(), time.monotonic() + GROUPS_EVERY
         while not stop.is_set() and lease.is_held():
+            began_at = time.monotonic()
             step = drain.step()
             self._database_answers()
             self._redis_answers(step)
@@ -106,17 +112,14 @@ class Relay:
             if time.monotonic() >= groups_at:
                 drain.keep_groups()
                 groups_at = time.monotonic() + GROUPS_EVERY
-            nap = min(nap * 2, MAX_NAP) if step.waiting else NAP
-            self._rest(step, nap, stop)
-
-    def _rest(self, step: Step, nap: float, stop: threading.Event) -> None:
-        if step.pause:
-            stop.wait(step.pause)
-        elif step.more:
-            if step.published + step.repeats < MAX_BATCH // 2:
-                stop.wait(GATHER)
-        else:
-            self._hints.wait(nap if step.waiting else POLL, stop)
+            nap = min(nap * 2, MAX_NAP) if step.waiting and not step.published else NAP
+            if step.pause:
+                stop.wait(step.pause)
+            elif not step.more:
+                if step.published:
+                    stop.wait(min(time.monotonic() - began_at, GATHER))
+                poll = POLL if drain.is_saved else SAVE_EVERY
+                self._hints.wait(nap if step.waiting else poll, stop)
 
     def _wait_out(self, error: Exception, lease: HeldLease, stop: threading.Event) -> None:
         """Until the next try: 1, 2, 4 up to 60 seconds, but no longer than Redis is seen to be away."""
@@ -137,7 +140,7 @@ class Relay:
 
     def _watch_horizon(self, step: Step) -> None:
         """Says so when a transaction somewhere in the cluster stays open and stops all fan-out."""
-        if not step.waiting:
+        if step.published or not step.waiting:
             if self._waiting_told:
                 log.info("events go on")
             self._waiting_since, self._waiting_told = None, False

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from sessionfleet.event import END, PING, REPLAY_END
+from sessionfleet.jsontext import decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Chunk:
 def chunk_in(session_id: str, data: bytes) -> Chunk | None:
     """The chunk in a message on a session's channel; None for all that is none."""
     try:
-        message = json.loads(data)
+        message = decode(data)
         return Chunk.of(session_id, message) if message["type"] == "output" and "event_name" not in message else None
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
+from sessionfleet.jsontext import decode
 from sessionfleet.renderings import agui, cloudevent
 from sessionfleet.words import TERMINAL
 
@@ -119,6 +119,6 @@ class Event:
 def event_in(text: bytes | str, stream_id: str | None = None) -> Event | None:
     """The event in a message, or None: anybody can publish on a channel, so what is no envelope is passed over."""
     try:
-        return Event.of(json.loads(text), stream_id)
+        return Event.of(decode(text), stream_id)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

@@ -132,7 +132,7 @@ class Replies:
         while True:
             heard = await feed.get(max(0.0, check_at - loop.time()))
             if heard is not None:
-                self._heard(heard[1])
+                self._heard(heard)
             if loop.time() >= check_at:
                 await self._fetch(redis)
                 self._ask_for_silent_ones()

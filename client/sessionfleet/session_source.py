@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -84,16 +85,19 @@ class SessionSource(RedisSource[T]):
     async def _follow(self, redis: Redis, feed: Feed) -> Batches[T]:
         async for batch in self._replay(redis):
             yield batch
-        look_at = time.monotonic() + LOOK_SECONDS
+        look_at = _look_at()
         while self.over is None:
+            before = self.cursor
             heard = await feed.get(max(0.0, look_at - time.monotonic()))
             if heard is not None:
-                async for batch in self._hear(redis, heard[1]):
+                async for batch in self._hear(redis, heard):
                     yield batch
-            if time.monotonic() >= look_at:
+            if self.cursor > before:  # nothing is missing up to here
+                look_at = _look_at()
+            elif time.monotonic() >= look_at:
                 async for batch in self._look(redis):
                     yield batch
-                look_at = time.monotonic() + LOOK_SECONDS
+                look_at = _look_at()
 
     async def _replay(self, redis: Redis) -> Batches[T]:
         """What was before this connection; the first time, the mark behind it."""
@@ -210,3 +214,8 @@ class SessionSource(RedisSource[T]):
     @abstractmethod
     def _taken(self, items: list[T]) -> list[T]:
         """The items, with the cursor moved behind them."""
+
+
+def _look_at() -> float:
+    """When to look next; many subscriptions that began together do not look together."""
+    return time.monotonic() + LOOK_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - no secret

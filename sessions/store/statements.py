@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table
-from sqlalchemy import Row as Named
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
@@ -58,17 +57,6 @@ def run(
             return Ran(list(cursor.fetchall()) if cursor.description else [], cursor.rowcount)
         except db.dialect.loaded_dbapi.Error as error:
             raise _wrapped(db, sql, error) from error
-
-
-def rows(db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any]) -> Sequence[Named[Any]]:
-    """As :func:`run`, with columns by name: for reads that pass their rows on."""
-    with closing(db.connection.cursor()) as cursor:
-        try:
-            name = _prepared(db, cursor, sql, types)
-        except db.dialect.loaded_dbapi.Error as error:
-            raise _wrapped(db, sql, error) from error
-    places = ", ".join(["%s"] * len(parameters))
-    return db.exec_driver_sql(f"EXECUTE {name} ({places})", tuple(parameters)).all()
 
 
 def _prepared(db: Connection, cursor: Any, sql: str, types: Sequence[str]) -> str:

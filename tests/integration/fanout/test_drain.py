@@ -17,6 +17,7 @@ from sessionfleet.messages.events import EmitEvent
 from sessions import leadership, outbox
 from sessions.emission import emit_event
 from sessions.outbox import Leader
+from tasks import outbox_drain
 from tasks.outbox_drain import Drain, NoLongerLeader, outgoing
 from tasks.unit_of_work import transaction
 from tests.support.outbox import (
@@ -101,12 +102,32 @@ def test_a_crash_between_publishing_and_saving_repeats_nothing(
         horizon_passes(fanout_fleet)
         with pytest.raises(NoLongerLeader):
             drain.step()
+            drain.save()
         worker.emit(session_id)
         done = drained(new_drain())
         assert (done.published, done.repeats) == (1, 1)
         eventually(lambda: len(listener.messages) == 2)
     assert [each["seq"] for each in listener.on("events:session")] == [1, 2]
     everything_arrives(fanout_fleet)
+
+
+def test_the_cursor_is_saved_now_and_then(
+    worker: LocalWorker, new_drain: NewDrain, db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = worker.create()
+    drain = new_drain()
+    assert drained(drain).published == 1
+    drain.step()
+    assert drain.is_saved  # there was nothing to publish
+    before = outbox.load_cursor(db)
+    monkeypatch.setattr(outbox_drain, "SAVE_EVERY", 3600)
+    worker.emit(session_id)
+    eventually(lambda: drain.step().published == 1)
+    assert outbox.load_cursor(db) == before
+    monkeypatch.setattr(outbox_drain, "SAVE_EVERY", 0)
+    worker.emit(session_id)
+    eventually(lambda: drain.step().published == 1)
+    assert outbox.load_cursor(db).last_id == before.last_id + 2
 
 
 def test_what_must_not_go_to_the_channels_goes_to_the_streams(
@@ -247,6 +268,7 @@ def test_a_database_restored_from_a_dump_loses_and_repeats_nothing(
             worker.emit(sessions[number % 3], number=number)
         assert drained(drain).published == 6
         eventually(lambda: len(listener.messages) == len(left) + 12)
+    drain.save()
     cursor = outbox.load_cursor(db)
     assert (cursor.generation, cursor.floor_id) == (2, 21)
     assert fanout_fleet.cache.xlen("stream:events:gen1") == 10

@@ -27,7 +27,7 @@ def db(fanout_fleet: RunningFleet) -> Iterator[Connection]:
 
 
 def read(db: Connection, cursor: Cursor = START, **limits: Any) -> list[tuple[str, int]]:
-    return [(row.session_id, row.seq) for row in outbox.read_batch(db, cursor, **limits)]
+    return [(row.session_id, row.seq) for row in outbox.read_batch(db, cursor, **limits).entries]
 
 
 def emit(session_id: str) -> EmitEvent:
@@ -39,15 +39,18 @@ def test_a_transaction_that_commits_late_is_not_skipped(
 ) -> None:
     slow, quick = worker.create(), worker.create()
     horizon_passes(fanout_fleet)
-    [*_, last] = outbox.read_batch(db, START)
+    [*_, last] = outbox.read_batch(db, START).entries
     cursor = START.at(int(last.xid), last.id)
     with transaction(worker.runtime) as open_work:
         open_work.apply([slow], emit_event, emit(slow))
         worker.emit(quick)
-        assert read(db, cursor) == []
+        assert outbox.read_batch(db, cursor) == ([], False, True)
         assert outbox.pending(db, cursor) == 1
+        batch = outbox.read_batch(db, START)
+        assert (len(batch.entries), batch.more, batch.waiting) == (2, False, True)
     horizon_passes(fanout_fleet)
     assert read(db, cursor) == [(slow, 2), (quick, 2)]
+    assert outbox.read_batch(db, cursor)[1:] == (False, False)
     assert outbox.pending(db, cursor) == 2
 
 
@@ -81,9 +84,11 @@ def test_a_batch_is_bounded_by_count_and_by_bytes(
         worker.emit(session_id, text="".join(map(chr, range(0x4E00, 0x4E00 + 2000))))
     horizon_passes(fanout_fleet)
     assert len(read(db, limit=3)) == 3
+    assert outbox.read_batch(db, START, limit=5).more  # perhaps: it has seen no end
     monkeypatch.setattr(outbox, "BATCH_BYTES", 13_000)
     assert [seq for _, seq in read(db)] == [1, 2, 3]
-    [first] = outbox.read_batch(db, START, limit=1)
+    assert outbox.read_batch(db, START)[1:] == (True, False)
+    [first] = outbox.read_batch(db, START, limit=1).entries
     monkeypatch.setattr(outbox, "BATCH_BYTES", 1)
     assert read(db, START.at(int(first.xid), first.id)) == [(session_id, 2)]
 
@@ -138,7 +143,7 @@ def test_one_holds_the_lease(db: Connection) -> None:
 def test_failures_are_counted_by_kind(worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet) -> None:
     worker.create()
     horizon_passes(fanout_fleet)
-    [row] = outbox.read_batch(db, START)
+    [row] = outbox.read_batch(db, START).entries
     assert (row.retry_count, row.refusals) == (0, 0)
     assert outbox.record_failures(db, [row.event_id], "away", "outage") == {row.event_id: 0}
     assert outbox.record_failures(db, [row.event_id], "no", "refusal") == {row.event_id: 1}
@@ -148,10 +153,10 @@ def test_failures_are_counted_by_kind(worker: LocalWorker, db: Connection, fanou
         wait = text("SELECT extract(epoch FROM next_try_at - clock_timestamp()) FROM outbox_failures")
         waits.append(round(float(db.execute(wait).scalar_one())))
     assert waits == [4, 8, 16, 32, 60, 60, 60, 60]
-    [row] = outbox.read_batch(db, START)
+    [row] = outbox.read_batch(db, START).entries
     assert (row.retry_count, row.refusals) == (10, 1)
     outbox.clear_failures(db, [row.event_id])
-    assert outbox.read_batch(db, START)[0].retry_count == 0
+    assert outbox.read_batch(db, START).entries[0].retry_count == 0
 
 
 def test_a_dead_letter_and_the_cursor_go_together(
@@ -159,21 +164,21 @@ def test_a_dead_letter_and_the_cursor_go_together(
 ) -> None:
     worker.create()
     horizon_passes(fanout_fleet)
-    [row] = outbox.read_batch(db, START)
+    [row] = outbox.read_batch(db, START).entries
     outbox.record_failures(db, [row.event_id], "no", "refusal")
     letter = DeadLetter(row.event_id, "session:x", "no", 3, '{"event_id": "x"}')
     after = START.at(int(row.xid), row.id)
     outbox.load_cursor(db)
     assert not outbox.bury(db, after, LEADER, letter)
     assert db.execute(text("SELECT count(*) FROM event_dead_letters")).scalar() == 0
-    assert outbox.read_batch(db, START)[0].retry_count == 1
+    assert outbox.read_batch(db, START).entries[0].retry_count == 1
     leadership.take(db, outbox.NAME, "me", 60)
     assert outbox.bury(db, after, LEADER, letter)
     assert outbox.load_cursor(db) == after
     kept = db.execute(text("SELECT * FROM event_dead_letters")).one()
     assert (str(kept.event_id), kept.original_subject, kept.failure_reason) == (row.event_id, "session:x", "no")
     assert (kept.deliveries, kept.envelope) == (3, {"event_id": "x"})
-    assert outbox.read_batch(db, START)[0].retry_count == 0
+    assert outbox.read_batch(db, START).entries[0].retry_count == 0
 
 
 def test_dead_letters_are_bounded(db: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +198,7 @@ def test_dead_letters_are_bounded(db: Connection, monkeypatch: pytest.MonkeyPatc
 def test_the_position_of_an_age(worker: LocalWorker, db: Connection, fanout_fleet: RunningFleet) -> None:
     worker.create()
     horizon_passes(fanout_fleet)
-    [row] = outbox.read_batch(db, START)
+    [row] = outbox.read_batch(db, START).entries
     cursor = START.at(int(row.xid), row.id)
     assert outbox.position_before(db, cursor, age=3600) is None
     assert outbox.position_before(db, cursor, age=0) == (int(row.xid), row.id)

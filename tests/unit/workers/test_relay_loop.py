@@ -37,6 +37,7 @@ def test_a_horizon_that_stands_still_is_told_once(
         relay._watch_horizon(Step(published=3, more=True))
         relay._watch_horizon(Step())
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    now[0] = 200.0
+    for now[0] in (200.0, 205.0, 211.0):
+        relay._watch_horizon(Step(published=1, waiting=True))  # it moves
     relay._watch_horizon(Step(waiting=True))
     assert len(caplog.records) == 2
