@@ -32,8 +32,11 @@ from broker.tidings import Tidings
 
 log = logging.getLogger(__name__)
 
-RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
-"""Seconds between two tries to reach a broker that is away; Celery's own reach half a minute."""
+RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 1}
+"""Seconds between two tries to reach a broker that is away; Celery's own grow to half a minute."""
+
+TOLD_EVERY = 30.0
+"""Seconds between two log lines about such tries."""
 
 EVENTS_WAIT = 0.1
 """Seconds that task events are collected before they are published together."""
@@ -152,8 +155,9 @@ class GuardedConsumer(AnsweringConsumer):
             raise WorkerTerminate(EX_FAILURE)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """As upstream, with tries close enough together to be back soon after the broker is."""
-        conn.ensure_connection = partial(conn.ensure_connection, **RETRY)
+        """As upstream, with tries close enough together to be back soon after the broker is, however long it was
+        away, and without a log line for each."""
+        conn.ensure_connection = partial(_ensure_soon, conn.ensure_connection)
         return super().ensure_connected(conn)
 
     def register_with_event_loop(self, hub: Any) -> None:
@@ -165,3 +169,15 @@ class GuardedConsumer(AnsweringConsumer):
                 self._heartbeat.stop()
             self._heartbeat = Heartbeat(channel)
             self._heartbeat.start()
+
+
+def _ensure_soon(ensure: Callable[..., Any], tell: Callable[..., None], *args: Any, **kwargs: Any) -> Any:
+    tell_at = 0.0
+
+    def tell_seldom(*about: Any) -> None:
+        nonlocal tell_at
+        if monotonic() >= tell_at:
+            tell_at = monotonic() + TOLD_EVERY
+            tell(*about)
+
+    return ensure(tell_seldom, *args, **kwargs, **RETRY)
