@@ -147,6 +147,15 @@ class GuardedConsumer(AnsweringConsumer):
         self._events_due = monotonic() + EVENTS_WAIT
         self.hub.call_later(EVENTS_WAIT, self._flush_events)
 
+    def stop(self) -> None:
+        """As upstream, which forgets what a child of the pool has but was not heard to accept: the child runs it
+        all the same, waits half a minute to be heard, and the message goes back to be run again."""
+        jobs = getattr(getattr(self.pool, "_pool", None), "_cache", {})
+        for job in jobs.values():
+            if getattr(job, "_write_to", None) is not None and job._writer() is None:  # noqa: SLF001 - written
+                job._accepted = True  # noqa: SLF001 - or will be, and then nothing changes
+        super().stop()
+
     def cancel_active_requests(self) -> None:
         """As upstream; a task in this very thread, where upstream fails, is broken off and handed back."""
         if not isinstance(self.pool, SoloPool):
