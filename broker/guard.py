@@ -148,20 +148,35 @@ class GuardedConsumer(AnsweringConsumer):
         self.hub.call_later(EVENTS_WAIT, self._flush_events)
 
     def stop(self) -> None:
-        """As upstream, which forgets what a child of the pool has but was not heard to accept: the child runs it
-        all the same, waits half a minute to be heard, and the message goes back to be run again."""
-        jobs = getattr(getattr(self.pool, "_pool", None), "_cache", {})
-        for job in jobs.values():
-            if getattr(job, "_write_to", None) is not None and job._writer() is None:  # noqa: SLF001 - written
-                job._accepted = True  # noqa: SLF001 - or will be, and then nothing changes
+        """As upstream, without what makes a stop of a prefork pool hang: :meth:`_settle_jobs`."""
+        self._settle_jobs()
         super().stop()
 
     def cancel_active_requests(self) -> None:
         """As upstream; a task in this very thread, where upstream fails, is broken off and handed back."""
         if not isinstance(self.pool, SoloPool):
+            self._settle_jobs()  # the pool ends next, inside the signal's handler
             super().cancel_active_requests()
         elif any(not request.acknowledged for request in tuple(state.active_requests)):
             raise WorkerTerminate(EX_FAILURE)
+
+    def _settle_jobs(self) -> None:
+        """Decide about jobs that no child of the pool was heard to accept.
+
+        One that a child has will be run: upstream forgets it, its message goes back to be run again, and the child
+        waits half a minute to be heard. One that it has not will never get there: upstream waits for it for ever. A
+        child that has a part of it does nothing but wait for the rest, and is ended.
+        """
+        for job in tuple(getattr(getattr(self.pool, "_pool", None), "_cache", {}).values()):
+            child, writer = getattr(job, "_write_to", None), getattr(job, "_writer", None)
+            if getattr(job, "_accepted", True):
+                continue
+            if child is not None and writer is not None and writer() is None:
+                job._accepted = True  # noqa: SLF001 - the pool has no public place for it
+                continue
+            job.discard()
+            if child is not None:
+                child.terminate()
 
     def ensure_connected(self, conn: Any) -> Any:
         """As upstream, with tries close enough together to be back soon after the broker is, however long it was
