@@ -32,8 +32,11 @@ from broker.tidings import Tidings
 
 log = logging.getLogger(__name__)
 
-RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
-"""Seconds between two tries to reach a broker that is away; Celery's own reach half a minute."""
+RETRY = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 1}
+"""Seconds between two tries to reach a broker that is away; Celery's own grow to half a minute."""
+
+TOLD_EVERY = 30.0
+"""Seconds between two log lines about such tries."""
 
 EVENTS_WAIT = 0.1
 """Seconds that task events are collected before they are published together."""
@@ -144,16 +147,41 @@ class GuardedConsumer(AnsweringConsumer):
         self._events_due = monotonic() + EVENTS_WAIT
         self.hub.call_later(EVENTS_WAIT, self._flush_events)
 
+    def stop(self) -> None:
+        """As upstream, without what makes a stop of a prefork pool hang: :meth:`_settle_jobs`."""
+        self._settle_jobs()
+        super().stop()
+
     def cancel_active_requests(self) -> None:
         """As upstream; a task in this very thread, where upstream fails, is broken off and handed back."""
         if not isinstance(self.pool, SoloPool):
+            self._settle_jobs()  # the pool ends next, inside the signal's handler
             super().cancel_active_requests()
         elif any(not request.acknowledged for request in tuple(state.active_requests)):
             raise WorkerTerminate(EX_FAILURE)
 
+    def _settle_jobs(self) -> None:
+        """Decide about jobs that no child of the pool was heard to accept.
+
+        One that a child has will be run: upstream forgets it, its message goes back to be run again, and the child
+        waits half a minute to be heard. One that it has not will never get there: upstream waits for it for ever. A
+        child that has a part of it does nothing but wait for the rest, and is ended.
+        """
+        for job in tuple(getattr(getattr(self.pool, "_pool", None), "_cache", {}).values()):
+            child, writer = getattr(job, "_write_to", None), getattr(job, "_writer", None)
+            if getattr(job, "_accepted", True):
+                continue
+            if child is not None and writer is not None and writer() is None:
+                job._accepted = True  # noqa: SLF001 - the pool has no public place for it
+                continue
+            job.discard()
+            if child is not None:
+                child.terminate()
+
     def ensure_connected(self, conn: Any) -> Any:
-        """As upstream, with tries close enough together to be back soon after the broker is."""
-        conn.ensure_connection = partial(conn.ensure_connection, **RETRY)
+        """As upstream, with tries close enough together to be back soon after the broker is, however long it was
+        away, and without a log line for each."""
+        conn.ensure_connection = partial(_ensure_soon, conn.ensure_connection)
         return super().ensure_connected(conn)
 
     def register_with_event_loop(self, hub: Any) -> None:
@@ -165,3 +193,15 @@ class GuardedConsumer(AnsweringConsumer):
                 self._heartbeat.stop()
             self._heartbeat = Heartbeat(channel)
             self._heartbeat.start()
+
+
+def _ensure_soon(ensure: Callable[..., Any], tell: Callable[..., None], *args: Any, **kwargs: Any) -> Any:
+    tell_at = 0.0
+
+    def tell_seldom(*about: Any) -> None:
+        nonlocal tell_at
+        if monotonic() >= tell_at:
+            tell_at = monotonic() + TOLD_EVERY
+            tell(*about)
+
+    return ensure(tell_seldom, *args, **kwargs, **RETRY)

@@ -52,6 +52,7 @@ class SafePoller(stock.MultiChannelPoller):
 
     _channels: set[SafeChannel]
     _swept_at = 0.0
+    _looked_at = 0.0
 
     def on_poll_init(self, poller: Any) -> None:
         """As upstream; a server that refuses the first look at overdue messages does not stop a worker's start."""
@@ -70,9 +71,13 @@ class SafePoller(stock.MultiChannelPoller):
             channel.go_on()
 
     def get(self, callback: Any, timeout: float | None = None) -> None:
-        """For consumers that poll by hand: what is left of a fetch comes first."""
+        """For consumers that poll by hand: what is left of a fetch comes first. Overdue messages are looked for here,
+        as upstream does only after a wait that nothing ended, and a wait for a bell ends."""
         if any(channel.go_on() for channel in list(self._channels)):
             return
+        if monotonic() - self._looked_at > liveness.BEAT:
+            self._looked_at = monotonic()
+            self.maybe_restore_messages()
         super().get(callback, timeout)
 
     def look_after(self) -> None:

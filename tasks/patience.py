@@ -21,7 +21,7 @@ PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
 def for_nobody(once: Callable[[], Any]) -> Any:
-    """``once()``, again while it raises Unavailable; after HOLD the message goes back to the head of its queue.
+    """``once()``, again while it raises Unavailable; after HOLD the message goes back to the end of its queue.
     One that does not validate becomes a dead letter.
 
     Repeating is safe: the idempotency key, or the task id in its place, is that of the first try. Messages behind

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kombu import Exchange, Queue
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from schedules.entries import beat_schedule
 from sessionfleet.messages import CATALOGUE
@@ -14,6 +16,9 @@ PRIORITY_STEPS = [0, 3, 6, 9]
 """Redis lists per queue for critical, high, medium, low (E-14); 0 is taken first."""
 
 MEDIUM = 6
+
+BEAT_PAUSE, BEAT_TRIES = 1, 60
+"""Seconds between two tries of beat to reach a Redis that is away, and tries until it ends and is started again."""
 
 QUEUES = ("sessions", "maintenance", "reviews")
 """Short session operations, periodic duties, runs of scheduled reviews: one never delays another."""
@@ -135,7 +140,9 @@ def _beat(settings: Settings, process: str) -> dict[str, Any]:
         "beat_schedule": beat_schedule(settings.model_dump()),
         "beat_max_loop_interval": settings.beat_max_loop_interval,
         "redbeat_redis_url": settings.beat_url,
-        "redbeat_redis_options": _sockets(process),
+        # A beat waits for its Redis: one that ends instead leaves a lock behind that nobody may take for half a
+        # minute. All it sends may be sent twice.
+        "redbeat_redis_options": {**_sockets(process), "retry": Retry(ConstantBackoff(BEAT_PAUSE), BEAT_TRIES)},
         "redbeat_lock_timeout": settings.redbeat_lock_timeout,
     }
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 from sessionfleet.errors import BufferFull, Unavailable, ValidationFailed
 from sessionfleet.publisher import Publisher
@@ -15,6 +16,9 @@ from sessionfleet.request import Request
 MOST = 1_000_000
 PAUSE = 0.2
 """Seconds between two tries of the oldest message, each of which lasts as long as a send may."""
+
+TOGETHER = 256
+"""Kept messages that go to the broker in one round trip, at most."""
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +36,9 @@ class Unsent:
 class SendBuffer:
     """Up to ``limit`` messages in the order in which they were sent, for any number of threads.
 
-    While some are kept, a thread tries the oldest again and again; every other message goes behind them.
-    Each keeps its task id and idempotency key, so a try that arrived although it failed has no second
-    effect. What is kept dies with the process.
+    While some are kept, a thread tries the oldest again and again; every other message goes behind them. Once
+    the broker takes it, the rest follows in few round trips. Each keeps its task id and idempotency key, so a
+    try that arrived although it failed has no second effect. What is kept dies with the process.
     """
 
     def __init__(self, publisher: Publisher, limit: int, submit_timeout: float) -> None:
@@ -98,19 +102,23 @@ class SendBuffer:
             self._thread.start()
 
     def _drain(self) -> None:
+        many = 1
         while True:
             with self._changed:
                 if not self._kept:
                     self._thread = None
                     self._changed.notify_all()
                     return
-                oldest = self._kept[0]
+                oldest = list(islice(self._kept, many))
             try:
-                self._publisher.publish(oldest, until=time.monotonic() + self._seconds, ignore_result=True)
+                self._publisher.publish(*oldest, until=time.monotonic() + self._seconds, ignore_result=True)
             except Unavailable:
+                many = 1  # large ones may go one by one where many do not in time
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, PAUSE)
                 continue
+            many = min(many * 2, TOGETHER)
             with self._changed:
-                if self._kept and self._kept[0] is oldest:
-                    self._kept.popleft()
+                for one in oldest:
+                    if self._kept and self._kept[0] is one:
+                        self._kept.popleft()

@@ -23,9 +23,10 @@ from celery import Celery
 from kombu.exceptions import KombuError
 from sqlalchemy import text
 
-from tests.support.brokers import BrokerBench, bench_on, valkey
+from tests.support.brokers import BrokerBench, bench_on
 from tests.support.private import private_fleets
 from tests.support.running import RunningFleet
+from tests.support.servers import private_valkey
 from tests.support.waiting import eventually
 from workers.processes import ManagedProcess
 
@@ -246,7 +247,7 @@ def fleet_target() -> Iterator[OfFleet]:
 
 @contextmanager
 def celery_target() -> Iterator[OfCelery]:
-    with valkey() as server, bench_on(server) as bench:
+    with private_valkey() as server, bench_on(server) as bench:
         yield OfCelery(bench)
 
 

@@ -4,8 +4,8 @@
 starts servers and a worker of its own. One caller has a buffer (``connect(buffer=...)``) and hands over so many
 messages a second; the other has none, is refused by ``submit_timeout`` at the latest, and repeats with the same
 idempotency key until it is not. Redis is stopped and started again under both. Prints what was found; exit code 1
-when an operation was lost or doubled, when the buffered caller waited longer than ACCEPT (p99), or the other one
-longer than its time-out.
+when an operation was lost or doubled, when the buffered caller waited longer than ACCEPT (p99), the other one longer
+than its time-out, or when the first message after the return of Redis took longer than RESUME.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ SLACK = 0.5
 
 BEFORE = 2.0
 """Seconds of load before Redis is stopped, and after it is back."""
+
+RESUME = 2.0
+"""Seconds from the return of Redis to the first effect of a message: worker and buffer try at least once a second,
+however long the outage was."""
 
 DRAIN = 120.0
 
@@ -96,28 +100,30 @@ def outage(fleet: RunningFleet, seconds: float, rate: float) -> dict[str, Any]:
         valkey.stop()
         time.sleep(seconds)  # the fault has to last
         valkey.start()
-        back = time.monotonic()
+        back = time.time()
+        waiting = {mark for caller in callers for mark in caller.marks}
         time.sleep(BEFORE)
         for caller in callers:
             caller.stop()
         unsent = patient.flush(DRAIN)
         marks = [mark for caller in callers for mark in caller.marks]
         in_vain(lambda: len(effects(fleet).keys() & set(marks)) == len(marks))
-        drained = time.monotonic() - back
     found = effects(fleet)
+    after = sorted(at - back for times in found.values() for at in times if at > back)
     buffered, refused = (sorted(caller.waits) for caller in callers)
     return {
         "seconds": seconds,
         "sent": len(marks),
         "lost": sum(mark not in found for mark in marks),
-        "doubled": sum(found.get(mark, 0) > 1 for mark in marks),
+        "doubled": sum(len(found.get(mark, ())) > 1 for mark in marks),
         "unsent": len(unsent),
         "buffered_p50_ms": round(buffered[len(buffered) // 2] * 1000, 2),
         "buffered_p99_ms": round(buffered[int(len(buffered) * 0.99) - 1] * 1000, 2),
         "buffered_max_ms": round(buffered[-1] * 1000, 1),
         "refused": callers[1].refused,
         "plain_max_ms": round(refused[-1] * 1000, 1),
-        "drained_s": round(drained, 1),
+        "resumed_s": round(after[0], 2),
+        "drained_s": round(max(found[mark][0] for mark in waiting if mark in found) - back, 2),
     }
 
 
@@ -137,11 +143,13 @@ def connect(fleet: RunningFleet, buffer: int) -> Any:
         yield client
 
 
-def effects(fleet: RunningFleet) -> dict[str, int]:
-    """Sessions by mark."""
+def effects(fleet: RunningFleet) -> dict[str, list[float]]:
+    """When sessions were created, in seconds since the epoch, by mark."""
+    found: dict[str, list[float]] = {}
     with fleet.engine.connect() as db:
-        rows = db.execute(text("SELECT agent_id, count(*) FROM sessions GROUP BY agent_id"))
-        return {str(row[0]): int(row[1]) for row in rows}
+        for mark, at in db.execute(text("SELECT agent_id, extract(epoch FROM created_at) FROM sessions")):
+            found.setdefault(str(mark), []).append(float(at))
+    return found
 
 
 def in_vain(true: Callable[[], object]) -> None:
@@ -160,7 +168,11 @@ def main() -> int:
     with private_fleets() as make:
         found = outage(make(sessions=1, relay=0), wanted.seconds, wanted.rate)
     print(json.dumps(found))
-    late = found["buffered_p99_ms"] > ACCEPT * 1000 or found["plain_max_ms"] > (SUBMIT + SLACK) * 1000
+    late = (
+        found["buffered_p99_ms"] > ACCEPT * 1000
+        or found["plain_max_ms"] > (SUBMIT + SLACK) * 1000
+        or found["resumed_s"] > RESUME
+    )
     return int(bool(found["lost"] or found["doubled"] or found["unsent"] or late))
 
 

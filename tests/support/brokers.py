@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import sys
@@ -17,7 +16,7 @@ from celery import Celery
 from kombu import Connection
 
 from tests.support.running import clean_environment
-from tests.support.servers import new_home, private_valkey
+from tests.support.servers import new_home
 from tests.support.waiting import eventually
 from workers.embedded import EmbeddedValkey
 from workers.home import ROOT
@@ -146,23 +145,6 @@ class BrokerBench:
                 with contextlib.suppress(redis.RedisError):
                     self.__dict__[name].close()
         shutil.rmtree(self.logs, ignore_errors=True)
-
-
-class OtherServer(EmbeddedValkey):
-    """The server whose binary BROKER_TEST_SERVER names, set up as the embedded one; Redis 7.0 or newer."""
-
-    def _make(self, tether: signal.Signals | None) -> ManagedProcess:
-        binary = os.environ["BROKER_TEST_SERVER"]
-        command = [binary, str(self._config)]
-        env = {"PATH": os.defpath, "LC_ALL": "C"}
-        return ManagedProcess(self.name, command, env=env, cwd=self.data, log=self.log, tether=tether)
-
-
-@contextlib.contextmanager
-def valkey() -> Iterator[EmbeddedValkey]:
-    """A Valkey server of its own, or another where BROKER_TEST_SERVER names one."""
-    with private_valkey(OtherServer if "BROKER_TEST_SERVER" in os.environ else EmbeddedValkey) as server:
-        yield server
 
 
 @contextlib.contextmanager

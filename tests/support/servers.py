@@ -1,7 +1,8 @@
 """The PostgreSQL and Redis that tests run on: a private pair, or the ones the environment names.
 
 With FLEET_DATABASE_URL and FLEET_REDIS_URL set, tests make a database of their own on that PostgreSQL and
-use the Redis databases 8 to 11 of that server, after making sure that nobody else does.
+use the Redis databases 8 to 11 of that server, after making sure that nobody else does. BROKER_TEST_SERVER names the
+binary of another Redis for the tests that start their own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,11 +25,13 @@ import redis
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from workers.embedded import EmbeddedPostgres, EmbeddedValkey
+from workers.processes import ManagedProcess
 from workers.settings_urls import postgres_url
 
 EXTERNAL_REDIS_BASE = 8
 REDIS_DATABASES = 4
 MARKER = "sessionfleet:tests"
+OTHER_SERVER = "BROKER_TEST_SERVER"
 
 
 class Servers:
@@ -100,20 +104,43 @@ def _first() -> EmbeddedPostgres:
     return made
 
 
+class OtherServer(EmbeddedValkey):
+    """The server whose binary BROKER_TEST_SERVER names, set up as the embedded one; Redis 6.2 or newer."""
+
+    binary = os.environ.get(OTHER_SERVER, "")
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        if b"v=6." in subprocess.check_output([self.binary, "--version"]):
+            # It always allows DEBUG and does not know the setting.
+            lines = self._config.read_text().splitlines(keepends=True)
+            self._config.write_text("".join(line for line in lines if "enable-debug" not in line))
+
+    def _make(self, tether: signal.Signals | None) -> ManagedProcess:
+        command = [self.binary, str(self._config)]
+        env = {"PATH": os.defpath, "LC_ALL": "C"}
+        return ManagedProcess(self.name, command, env=env, cwd=self.data, log=self.log, tether=tether)
+
+
+def redis_server(home: Path) -> EmbeddedValkey:
+    """The embedded Valkey, or another server where BROKER_TEST_SERVER names one; not started."""
+    return (OtherServer if OtherServer.binary else EmbeddedValkey)(home)
+
+
 def embedded_servers() -> Servers:
     """A private pair in a folder of its own; as ``./fleet up`` starts it."""
     home = new_home()
-    postgres, valkey = CopiedPostgres(home), EmbeddedValkey(home)
+    postgres, valkey = CopiedPostgres(home), redis_server(home)
     postgres.start()
     valkey.start()
     return Servers(postgres.url, f"{valkey.url}/0", postgres, valkey)
 
 
 @contextlib.contextmanager
-def private_valkey(kind: type[EmbeddedValkey] = EmbeddedValkey) -> Iterator[EmbeddedValkey]:
-    """A Valkey by itself, in a folder of its own that goes with it."""
+def private_valkey() -> Iterator[EmbeddedValkey]:
+    """A :func:`redis_server` by itself, in a folder of its own that goes with it."""
     home = new_home()
-    server = kind(home)
+    server = redis_server(home)
     server.start()
     try:
         yield server

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.brokers import BrokerBench, bench_on, valkey
+from tests.support.brokers import BrokerBench, bench_on
+from tests.support.servers import private_valkey
 from workers.embedded import EmbeddedValkey
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedValkey]:
-    with valkey() as server:
+    with private_valkey() as server:
         yield server
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from kombu import Producer
+from kombu import Consumer, Producer, Queue
 
 from broker import liveness, names
 from tests.support.brokers import BrokerBench
@@ -159,6 +161,24 @@ def test_messages_of_a_dead_consumer_come_back(bench: BrokerBench) -> None:
         consumer.idle()
         assert bench.broker.zcard(names.ALIVE) == 1
         assert bench.settled()
+
+
+def test_they_come_back_to_one_that_polls_by_hand(bench: BrokerBench) -> None:
+    """As workers with gevent do: it waits for longer than a wait for a bell lasts, and finds what is overdue."""
+    publish(bench, "a")
+    dead = Looping(bench.connection(), "q")
+    dead.until(lambda: dead.received)
+    dead.break_off()
+    found: list[Any] = []
+    with (
+        bench.connection(dead_after=2) as connection,
+        Consumer(connection, [Queue("q", routing_key="q")], on_message=found.append),
+    ):
+        until = time.monotonic() + 15
+        while not found and time.monotonic() < until:
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=2)
+    assert [message.payload for message in found] == ["a"]
 
 
 def test_a_living_consumer_keeps_what_it_holds(bench: BrokerBench) -> None:

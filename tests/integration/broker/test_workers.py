@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,25 @@ def test_stopped_workers_give_back(bench: BrokerBench, how: str, pool: tuple[str
     all_done(bench, ids, 30)
     if how == "SIGTERM":
         assert set(bench.done().values()) == {1}
+
+
+def test_a_stop_waits_for_what_a_child_was_given(bench: BrokerBench) -> None:
+    """A message on its way into a child at the moment of a stop runs once, and nobody waits for anything else."""
+    worker = bench.worker(*PREFORK)
+    children = [int(one) for one in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    bench.app().send_task("note", ["late"])
+    eventually(lambda: "received" in worker.log_text())
+    time.sleep(0.3)  # it has to reach the child
+    worker.kill(signal.SIGTERM)
+    eventually(lambda: "Warm shutdown" in worker.log_text())
+    time.sleep(2)  # the loop hears of it when its wait for a bell ends
+    for child in children:
+        os.kill(child, signal.SIGCONT)
+    worker.wait(15)
+    assert bench.done() == {"late": 1}
+    assert bench.settled()
 
 
 def test_a_soft_stop_hands_over(bench: BrokerBench) -> None:
