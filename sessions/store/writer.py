@@ -81,7 +81,7 @@ def store_answers(db: Connection, rows: Sequence[Row], now: datetime, life: time
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One kind of rows of one table: ``sql`` of columns and number of the parameter, and the rows."""
+    """One kind of rows of one table: ``sql`` of columns and number of the first parameter, and the rows."""
 
     sql: Callable[[Table, tuple[str, ...], int], str]
     table: Table
@@ -90,16 +90,23 @@ class _Part:
     def text(self, parameter: int) -> str:
         return self.sql(self.table, tuple(self.rows[0]), parameter)
 
+    @property
+    def types(self) -> list[str]:
+        return statements.types(self.table, tuple(self.rows[0]))
+
 
 def _execute(db: Connection, parts: Sequence[_Part]) -> int:
     """The parts as one statement, the last one as its body; how many rows that one returned or wrote."""
     if not parts:
         return 0
-    texts = [part.text(number) for number, part in enumerate(parts, start=1)]
+    texts, types, values = [], [], []  # type: list[str], list[str], list[str]
+    for part in parts:
+        texts.append(part.text(len(values) + 1))
+        types += part.types
+        values += statements.parameters(part.table, part.rows)
     before = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(texts[:-1], start=1))
     sql = f"WITH {before} {texts[-1]}" if before else texts[-1]
-    rows = [statements.as_json(part.rows) for part in parts]
-    return statements.run(db, sql, ["json"] * len(parts), rows).count
+    return statements.run(db, sql, types, values).count
 
 
 def _inserts(table: Table, rows: Sequence[Row]) -> _Part:
