@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -89,7 +89,7 @@ def lock(
     found by id only. With them the clock and the stored answers of these keys. ``lock_seconds``: see
     :func:`sessions.store.statements.run`."""
     names = split_keys(keys)
-    parameters = [_array(map(str, names["ids"])), names["external_ids"], list(idempotency_keys)]
+    parameters = [statements.array(map(str, names["ids"])), names["external_ids"], list(idempotency_keys)]
     rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters, lock_seconds=lock_seconds).rows
     records = [record_of(row[: len(COLUMNS)]) for row in rows if row[0] is not None]
     stored = {key: Stored(*first) for key, *first in rows[0][-1] or ()}
@@ -100,10 +100,6 @@ def is_stored(db: Connection, idempotency_keys: Collection[str]) -> bool:
     """Whether an answer is stored by now under one of these keys. :func:`lock` sees what was committed when it
     began to wait: the transaction it waited for may have used the same key."""
     return statements.run(db, _STORED, ("text[]",), [list(idempotency_keys)]).count > 0
-
-
-def _array(words: Iterable[str]) -> str:
-    return f"{{{','.join(words)}}}"
 
 
 def read(db: Connection, keys: Collection[str]) -> list[Record]:

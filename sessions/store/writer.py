@@ -86,13 +86,18 @@ class _Part:
     sql: Callable[[Table, tuple[str, ...], int], str]
     table: Table
     rows: Sequence[Row]
+    by_id: bool = False
+    """The ids follow the rows once more, as :func:`statements.update` wants them."""
 
     def text(self, parameter: int) -> str:
         return self.sql(self.table, tuple(self.rows[0]), parameter)
 
-    @property
     def types(self) -> list[str]:
-        return statements.types(self.table, tuple(self.rows[0]))
+        return statements.types(self.table, tuple(self.rows[0])) + ["uuid[]"] * self.by_id
+
+    def parameters(self) -> list[str]:
+        ids = [statements.array(str(row["id"]) for row in self.rows)] if self.by_id else []
+        return statements.parameters(self.table, self.rows) + ids
 
 
 def _execute(db: Connection, parts: Sequence[_Part]) -> int:
@@ -102,8 +107,8 @@ def _execute(db: Connection, parts: Sequence[_Part]) -> int:
     texts, types, values = [], [], []  # type: list[str], list[str], list[str]
     for part in parts:
         texts.append(part.text(len(values) + 1))
-        types += part.types
-        values += statements.parameters(part.table, part.rows)
+        types += part.types()
+        values += part.parameters()
     before = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(texts[:-1], start=1))
     sql = f"WITH {before} {texts[-1]}" if before else texts[-1]
     return statements.run(db, sql, types, values).count
@@ -118,7 +123,7 @@ def _updates(changes: Sequence[Settled]) -> list[_Part]:
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for change in changes:
         groups[tuple(change.columns)].append({"id": change.record.id, **change.columns})
-    return [_Part(statements.update, _sessions, groups[names]) for names in sorted(groups)]
+    return [_Part(statements.update, _sessions, groups[names], by_id=True) for names in sorted(groups)]
 
 
 def _answers(rows: Sequence[Row], now: datetime, life: timedelta) -> _Part:
