@@ -36,11 +36,15 @@ _LOCK = f"""
         ORDER BY id FOR NO KEY UPDATE
     )
     SELECT {statements.names_of(COLUMNS, "locked.")}, clock_timestamp() AS now, (
-        SELECT jsonb_agg(jsonb_build_array(key, operation, task_id, body_hash, answer)) FROM idempotency_keys
-        WHERE key = ANY ($3) AND expires_at > clock_timestamp()
+        SELECT jsonb_agg(
+            CASE WHEN expires_at > clock_timestamp() THEN
+                jsonb_build_array(key, operation, task_id, body_hash, answer)
+            ELSE jsonb_build_array(key) END
+        ) FROM idempotency_keys WHERE key = ANY ($3)
     ) AS stored
     FROM (SELECT) AS always LEFT JOIN locked ON true
 """  # noqa: S608 - names of columns
+_FORGET = "DELETE FROM idempotency_keys WHERE key = ANY ($1) AND expires_at <= clock_timestamp()"
 _STORED = "SELECT 1 FROM idempotency_keys WHERE key = ANY ($1) AND expires_at > clock_timestamp() LIMIT 1"
 
 
@@ -86,13 +90,15 @@ def lock(
 ) -> Loaded:
     """The sessions with these ids or external ids, locked (FOR NO KEY UPDATE) in id order, which is
     what keeps two transactions over the same sessions from waiting for each other. Tombstones are
-    found by id only. With them the clock and the stored answers of these keys. ``lock_seconds``: see
-    :func:`sessions.store.statements.run`."""
+    found by id only. With them the clock and the stored answers of these keys; those that have expired and are not
+    purged yet go now, so that the keys are free. ``lock_seconds``: see :func:`sessions.store.statements.run`."""
     names = split_keys(keys)
     parameters = [statements.array(map(str, names["ids"])), names["external_ids"], list(idempotency_keys)]
     rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters, lock_seconds=lock_seconds).rows
     records = [record_of(row[: len(COLUMNS)]) for row in rows if row[0] is not None]
-    stored = {key: Stored(*first) for key, *first in rows[0][-1] or ()}
+    stored = {key: Stored(*first) for key, *first in rows[0][-1] or () if first}
+    if expired := [key for key, *first in rows[0][-1] or () if not first]:
+        statements.run(db, _FORGET, ("text[]",), [expired])
     return Loaded(records, max(row[-2] for row in rows), stored)
 
 
