@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 
 from celery import Celery
@@ -14,8 +13,7 @@ from tests.support.ageing import age
 from tests.support.asking import codes, together
 from tests.support.crowd import hold, wait_for_workers
 from tests.support.private import PrivateFleet
-from tests.support.servers import new_home
-from workers.embedded import EmbeddedValkey
+from tests.support.servers import private_valkey
 
 SHORT = {"FLEET_TASK_TIME_LIMIT": "2", "FLEET_VISIBILITY_TIMEOUT": "3"}
 
@@ -68,10 +66,7 @@ def test_a_worker_killed_after_its_commit(private_fleet: PrivateFleet) -> None:
 
     The Redis of the answers is frozen meanwhile: a worker that has committed waits there.
     """
-    home = new_home()
-    results = EmbeddedValkey(home)
-    results.start()
-    try:
+    with private_valkey() as results:
         fleet = private_fleet(relay=0, FLEET_RESULT_URL=f"{results.url}/0", **SHORT)
         session_id = str(fleet.call("session.create", status="active")["id"])
         with fleet.engine.begin() as db:
@@ -96,9 +91,6 @@ def test_a_worker_killed_after_its_commit(private_fleet: PrivateFleet) -> None:
         assert codes([refused]) == ["IDEMPOTENCY_CONFLICT"]
         assert refused.details["first_task_id"] == handle.task_id
         check_single_effect(fleet, session_id, "key-1")
-    finally:
-        results.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def pool(fleet: RunningFleet) -> list[int]:

@@ -17,7 +17,7 @@ from celery import Celery
 from kombu import Connection
 
 from tests.support.running import clean_environment
-from tests.support.servers import new_home
+from tests.support.servers import new_home, private_valkey
 from tests.support.waiting import eventually
 from workers.embedded import EmbeddedValkey
 from workers.home import ROOT
@@ -161,14 +161,8 @@ class OtherServer(EmbeddedValkey):
 @contextlib.contextmanager
 def valkey() -> Iterator[EmbeddedValkey]:
     """A Valkey server of its own, or another where BROKER_TEST_SERVER names one."""
-    home = new_home()
-    server = OtherServer(home) if "BROKER_TEST_SERVER" in os.environ else EmbeddedValkey(home)
-    server.start()
-    try:
+    with private_valkey(OtherServer if "BROKER_TEST_SERVER" in os.environ else EmbeddedValkey) as server:
         yield server
-    finally:
-        server.stop()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -7,11 +7,13 @@ use the Redis databases 8 to 11 of that server, after making sure that nobody el
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -105,6 +107,19 @@ def embedded_servers() -> Servers:
     postgres.start()
     valkey.start()
     return Servers(postgres.url, f"{valkey.url}/0", postgres, valkey)
+
+
+@contextlib.contextmanager
+def private_valkey(kind: type[EmbeddedValkey] = EmbeddedValkey) -> Iterator[EmbeddedValkey]:
+    """A Valkey by itself, in a folder of its own that goes with it."""
+    home = new_home()
+    server = kind(home)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def new_home() -> Path:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from sessionfleet import Fleet
+from sessionfleet import Fleet, Handle
 from sessionfleet.errors import CallTimeout, FleetError
 from tests.chaos.driver.journal import Journal
 
 PATIENCE, MOST_PATIENCE = 1.0, 8.0
 LONGEST = 120.0
+
+LOOK = 0.1
+"""Seconds between two looks after the processes: a supervisor would not wait for the answer either."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,10 @@ class Canary:
         while time.monotonic() - began < LONGEST:
             entry.tries += 1
             try:
-                answer = self._client.call(
-                    entry.name, patience, message_priority="critical", idempotency_key=entry.key, **arguments
+                handle = self._client.submit(
+                    entry.name, message_priority="critical", idempotency_key=entry.key, **arguments
                 )
+                answer = _answer(handle, patience, meanwhile)
             except FleetError as error:
                 if not error.retryable:
                     raise
@@ -62,3 +67,16 @@ class Canary:
             entry.settle("unknown", entry.error)
         self.recoveries.append(Recovery(faults, seconds))
         return seconds
+
+
+def _answer(handle: Handle, patience: float, meanwhile: Callable[[], None]) -> dict[str, Any]:
+    """The answer within ``patience`` seconds, with ``meanwhile`` called all the time."""
+    until = time.monotonic() + patience
+    while True:
+        meanwhile()
+        left = max(0.0, until - time.monotonic())
+        try:
+            return handle.result(min(LOOK, left))
+        except CallTimeout:
+            if left <= LOOK:
+                raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -20,19 +19,15 @@ from tests.integration.client.test_calls import urls
 from tests.support import RunningFleet, eventually
 from tests.support.crowd import hold, wait_for_workers
 from tests.support.private import private_fleets
-from tests.support.servers import new_home
+from tests.support.servers import private_valkey
 from workers.embedded import EmbeddedValkey
 
 
 @pytest.fixture
 def results() -> Iterator[EmbeddedValkey]:
     """The Redis of the answers, by itself."""
-    home = new_home()
-    server = EmbeddedValkey(home)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with private_valkey() as server:
+        yield server
 
 
 @pytest.fixture

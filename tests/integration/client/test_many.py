@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -15,19 +14,15 @@ from sessionfleet.errors import FleetError, InvalidTransition, UnknownOperation,
 from sessionfleet.names import BELL, list_of
 from tests.integration.client.test_calls import urls
 from tests.support import RunningFleet
-from tests.support.servers import new_home
+from tests.support.servers import private_valkey
 from workers.embedded import EmbeddedValkey
 
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[EmbeddedValkey]:
     """A Redis without workers: what is sent there stays there."""
-    home = new_home()
-    server = EmbeddedValkey(home)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with private_valkey() as server:
+        yield server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 import threading
 import time
@@ -23,7 +22,7 @@ from sessionfleet.errors import CallTimeout, Unavailable
 from sessionfleet.names import ANSWER
 from tests.integration.client.test_subscribe import Listener, names, numbers
 from tests.support import RunningFleet, eventually
-from tests.support.servers import embedded_servers, new_home
+from tests.support.servers import embedded_servers, private_valkey
 from workers.embedded import EmbeddedValkey
 
 SUBMIT = 2.0
@@ -34,12 +33,8 @@ SLACK = 2.5
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[EmbeddedValkey]:
     """A Redis without workers: what is sent there stays there."""
-    home = new_home()
-    server = EmbeddedValkey(home)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with private_valkey() as server:
+        yield server
 
 
 def fails_in_time(call: Callable[[], Any]) -> Unavailable:

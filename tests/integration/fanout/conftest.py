@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ from sqlalchemy import text
 from fanout.connection import PATIENT, connect
 from tests.support.outbox import LocalWorker
 from tests.support.running import RunningFleet
-from tests.support.servers import Servers, new_home
+from tests.support.servers import Servers, private_valkey
 from workers.embedded import EmbeddedValkey
 
 EMPTIED = (
@@ -40,12 +39,8 @@ class Pair(Servers):
 
 @pytest.fixture(scope="package")
 def pair(servers: Servers) -> Iterator[Servers]:
-    home = new_home()
-    valkey = EmbeddedValkey(home)
-    valkey.start()
-    yield Pair(servers, valkey)
-    valkey.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with private_valkey() as valkey:
+        yield Pair(servers, valkey)
 
 
 @pytest.fixture

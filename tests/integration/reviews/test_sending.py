@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ from sessionfleet.messages import CreateSchedule
 from sessions.queries import clock
 from tasks import schedule_dispatch
 from tasks.runtime import Outgoing
-from tests.support.servers import Servers, new_home
+from tests.support.servers import Servers, private_valkey
 from workers.app import FleetApp, create_app
 from workers.embedded import EmbeddedValkey
 from workers.migrate import migrate
@@ -35,12 +34,8 @@ SLOTS = 450
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedValkey]:
     """A broker nobody else uses: its messages stay."""
-    home = new_home()
-    valkey = EmbeddedValkey(home)
-    valkey.start()
-    yield valkey
-    valkey.stop()
-    shutil.rmtree(home, ignore_errors=True)
+    with private_valkey() as valkey:
+        yield valkey
 
 
 @pytest.fixture
