@@ -106,10 +106,17 @@ class Session(Base):
         CheckConstraint("next_check_at <= expires_at", name="next_check_at"),
         Index("uq_sessions_external_id", "external_id", unique=True, postgresql_where=text("deleted_at IS NULL")),
         Index("ix_sessions_status_created_at", "status", text("created_at DESC"), text("id DESC")),
-        Index("ix_sessions_agent_id_created_at", "agent_id", text("created_at DESC"), text("id DESC")),
-        Index("ix_sessions_user_id_created_at", "user_id", text("created_at DESC"), text("id DESC")),
-        Index("ix_sessions_owner_id_created_at", "owner_id", text("created_at DESC"), text("id DESC")),
-        Index("ix_sessions_orchestrator_id", "orchestrator_id"),
+        *(
+            Index(
+                f"ix_sessions_{column}_created_at",
+                column,
+                text("created_at DESC"),
+                text("id DESC"),
+                postgresql_where=text(f"{column} IS NOT NULL"),
+            )
+            for column in ("agent_id", "user_id", "owner_id")
+        ),
+        Index("ix_sessions_orchestrator_id", "orchestrator_id", postgresql_where=text("orchestrator_id IS NOT NULL")),
         Index("ix_sessions_created_at_id", text("created_at DESC"), text("id DESC")),
         Index("ix_sessions_process_id", "process_id", postgresql_where=text("process_id IS NOT NULL")),
         # BRIN does not stop HOT updates (PostgreSQL 16 and later); a btree on a column that every

@@ -41,11 +41,15 @@ _LOCK = f"""
         ORDER BY id FOR NO KEY UPDATE
     )
     SELECT {_LOCKED}, clock_timestamp() AS now, (
-        SELECT jsonb_agg(jsonb_build_array(key, operation, task_id, body_hash, answer)) FROM idempotency_keys
-        WHERE key = ANY ($3) AND expires_at > clock_timestamp()
+        SELECT jsonb_agg(
+            CASE WHEN expires_at > clock_timestamp() THEN
+                jsonb_build_array(key, operation, task_id, body_hash, answer)
+            ELSE jsonb_build_array(key) END
+        ) FROM idempotency_keys WHERE key = ANY ($3)
     )::text AS stored
     FROM (SELECT) AS always LEFT JOIN locked ON true
 """  # noqa: S608 - names of columns
+_FORGET = "DELETE FROM idempotency_keys WHERE key = ANY ($1) AND expires_at <= clock_timestamp()"
 _STORED = "SELECT 1 FROM idempotency_keys WHERE key = ANY ($1) AND expires_at > clock_timestamp() LIMIT 1"
 
 
@@ -89,14 +93,16 @@ def lock(
 ) -> Loaded:
     """The sessions with these ids or external ids, locked (FOR NO KEY UPDATE) in id order, which is
     what keeps two transactions over the same sessions from waiting for each other. Tombstones are
-    found by id only. With them the clock and the stored answers of these keys. ``lock_seconds``: see
-    :func:`sessions.store.statements.run`."""
+    found by id only. With them the clock and the stored answers of these keys; those that have expired and are not
+    purged yet go now, so that the keys are free. ``lock_seconds``: see :func:`sessions.store.statements.run`."""
     names = split_keys(keys)
-    parameters = [f"{{{','.join(names['ids'])}}}", names["external_ids"], list(idempotency_keys)]
+    parameters = [statements.array(names["ids"]), names["external_ids"], list(idempotency_keys)]
     rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters, lock_seconds=lock_seconds).rows
     records = [record_of(row) for row in rows if row[0] is not None]
-    answers = rows[0][-1]  # the same in each row
-    stored = {key: Stored(*first) for key, *first in decode(answers)} if answers else {}
+    answers = decode(rows[0][-1]) if rows[0][-1] else []  # the same in each row
+    stored = {key: Stored(*first) for key, *first in answers if first}
+    if expired := [key for key, *first in answers if not first]:
+        statements.run(db, _FORGET, ("text[]",), [expired])
     return Loaded(records, max(row[-2] for row in rows), stored)
 
 

@@ -45,9 +45,9 @@ class KeyTaken(Exception):
 def write(db: Connection, changes: Sequence[Settled], answers: Sequence[Row], policy: Policy, now: datetime) -> None:
     """All rows of ``changes`` and the stored answers in one statement, whatever their number.
 
-    The rows of ``sessions`` were locked by the loader. Raises :class:`KeyTaken` when a key that has not
-    expired got there first, IntegrityError for a create that lost a race for its id; the
-    caller rolls back and runs again.
+    The rows of ``sessions`` were locked by the loader, which has also removed what expired under these keys. Raises
+    IntegrityError for a create that lost a race for its id and for a key that another transaction stored an answer
+    under; the caller rolls back and runs again.
     """
     created = [change.columns for change in changes if change.insert]
     updates = _updates([change for change in changes if change.columns and not change.insert])
@@ -63,9 +63,7 @@ def write(db: Connection, changes: Sequence[Settled], answers: Sequence[Row], po
         _inserts(_audit, [row for change in changes for row in change.audit]),
         _answers(answers, now, policy.idempotency_life),
     ]
-    kept = _execute(db, [part for part in parts if part.rows])
-    if answers and kept != len(answers):
-        raise KeyTaken
+    _execute(db, [part for part in parts if part.rows])
     for change in changes:
         if change.removed is not None:
             _remove(db, change)
@@ -74,32 +72,44 @@ def write(db: Connection, changes: Sequence[Settled], answers: Sequence[Row], po
 
 
 def store_answers(db: Connection, rows: Sequence[Row], now: datetime, life: timedelta) -> None:
-    """Keep answers under their keys without any other change; raises :class:`KeyTaken`."""
-    if rows and _execute(db, [_answers(rows, now, life)]) != len(rows):
-        raise KeyTaken
+    """Keep answers under their keys without any other change; raises as :func:`write`."""
+    if rows:
+        _execute(db, [_answers(rows, now, life)])
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One kind of rows of one table: ``sql`` of columns and number of the parameter, and the rows."""
+    """One kind of rows of one table: ``sql`` of columns and number of the first parameter, and the rows."""
 
     sql: Callable[[Table, tuple[str, ...], int], str]
     table: Table
     rows: Sequence[Row]
+    by_id: bool = False
+    """The ids follow the rows once more, as :func:`statements.update` wants them."""
 
     def text(self, parameter: int) -> str:
         return self.sql(self.table, tuple(self.rows[0]), parameter)
 
+    def types(self) -> list[str]:
+        return statements.types(self.table, tuple(self.rows[0])) + ["uuid[]"] * self.by_id
 
-def _execute(db: Connection, parts: Sequence[_Part]) -> int:
-    """The parts as one statement, the last one as its body; how many rows that one returned or wrote."""
+    def parameters(self) -> list[str]:
+        ids = [statements.array(row["id"] for row in self.rows)] if self.by_id else []
+        return statements.parameters(self.table, self.rows) + ids
+
+
+def _execute(db: Connection, parts: Sequence[_Part]) -> None:
+    """The parts as one statement, the last one as its body."""
     if not parts:
-        return 0
-    texts = [part.text(number) for number, part in enumerate(parts, start=1)]
+        return
+    texts, types, values = [], [], []  # type: list[str], list[str], list[str]
+    for part in parts:
+        texts.append(part.text(len(values) + 1))
+        types += part.types()
+        values += part.parameters()
     before = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(texts[:-1], start=1))
     sql = f"WITH {before} {texts[-1]}" if before else texts[-1]
-    rows = [statements.as_json(part.rows) for part in parts]
-    return statements.run(db, sql, ["json"] * len(parts), rows).count
+    statements.run(db, sql, types, values)
 
 
 def _inserts(table: Table, rows: Sequence[Row]) -> _Part:
@@ -111,21 +121,13 @@ def _updates(changes: Sequence[Settled]) -> list[_Part]:
     groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for change in changes:
         groups[tuple(change.columns)].append({"id": change.record.id, **change.columns})
-    return [_Part(statements.update, _sessions, groups[names]) for names in sorted(groups)]
+    return [_Part(statements.update, _sessions, groups[names], by_id=True) for names in sorted(groups)]
 
 
 def _answers(rows: Sequence[Row], now: datetime, life: timedelta) -> _Part:
     """In key order, so that two transactions do not wait for each other."""
     stamped = [{**row, "created_at": now, "expires_at": now + life} for row in sorted(rows, key=itemgetter("key"))]
-    return _Part(_store, _keys, stamped)
-
-
-def _store(table: Table, names: tuple[str, ...], parameter: int) -> str:
-    kept = ", ".join(f"{name} = excluded.{name}" for name in names if name != "key")
-    return (
-        f"{statements.insert(table, names, parameter)} ON CONFLICT (key) DO UPDATE SET {kept} "
-        "WHERE idempotency_keys.expires_at <= excluded.created_at RETURNING key"
-    )
+    return _inserts(_keys, stamped)
 
 
 def _remove(db: Connection, change: Settled) -> None:

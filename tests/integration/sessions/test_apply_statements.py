@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Column, Connection, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DataError
 
 from sessions.store import statements
@@ -33,8 +34,12 @@ def test_a_connection_keeps_so_many_and_begins_anew(database: Database) -> None:
 
 
 def test_values_are_values(database: Database) -> None:
-    odd = ["%s %(a)s $1 'quoted' \"double\" \\ \\u0041 \n", "ä 漢 \U0001f600", ""]
-    sql = "SELECT value FROM json_to_recordset($1) AS new(value text)"
-    with database.owner.connect() as db:
-        rows = statements.run(db, sql, ("json",), (statements.as_json([{"value": value} for value in odd]),))
-        assert [value for (value,) in rows.rows] == odd
+    odd = ["%s %(a)s $1 'quoted' \"double\" \\ \\u0041 \n \x1e \x1f", "ä 漢 \U0001f600", "", None]
+    table = Table("odd", MetaData(), Column("word", Text), Column("one", JSONB), Column("two", JSONB))
+    names = ("one", "word", "two")
+    for values in (odd, [None], [None, None], [""]):
+        rows = [{"one": None if value is None else {"in": [value]}, "word": value, "two": value} for value in values]
+        with database.owner.connect() as db:
+            sql, types = statements.rows_of(table, names, 1), statements.types(table, names)
+            found = statements.run(db, sql, types, statements.parameters(table, rows)).rows
+        assert found == [tuple(row[name] for name in names) for row in rows]

@@ -1,0 +1,43 @@
+"""pre: indexes by agent, user, owner and orchestrator leave out the sessions that have none (row Q-06).
+
+Revision ID: 0007_pre_sparse_indexes
+Revises: 0006_pre_event_delivery
+
+A write that changes the context writes an entry to every index of the row. Each index is made beside the old one
+without holding writers up, and then takes its name. A cut run is simply run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from alembic import op
+
+revision = "0007_pre_sparse_indexes"
+down_revision = "0006_pre_event_delivery"
+branch_labels = None
+depends_on = None
+
+INDEXES = {
+    "ix_sessions_agent_id_created_at": "(agent_id, created_at DESC, id DESC)",
+    "ix_sessions_user_id_created_at": "(user_id, created_at DESC, id DESC)",
+    "ix_sessions_owner_id_created_at": "(owner_id, created_at DESC, id DESC)",
+    "ix_sessions_orchestrator_id": "(orchestrator_id)",
+}
+SPARSE = {name: f"{columns} WHERE {columns[1:-1].split(',')[0]} IS NOT NULL" for name, columns in INDEXES.items()}
+
+
+def upgrade() -> None:
+    replace(SPARSE)
+
+
+def downgrade() -> None:
+    replace(INDEXES)
+
+
+def replace(indexes: Mapping[str, str]) -> None:
+    with op.get_context().autocommit_block():
+        for name, definition in indexes.items():
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_new")
+            op.execute(f"CREATE INDEX CONCURRENTLY {name}_new ON sessions {definition}")
+            op.execute(f"DROP INDEX {name}; ALTER INDEX {name}_new RENAME TO {name}")
