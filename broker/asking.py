@@ -20,19 +20,21 @@ class Fetched(NamedTuple):
 class Fetch:
     """One run of the fetch script for ``queues``; ``no_ack`` says for each whether its messages are just taken.
 
-    ``start``: what the tags of its messages begin with, new for each fetch.
+    ``start``: what the tags of its messages begin with, new for each fetch. ``waited``: it is sent together with a
+    wait, and takes nothing for a consumer that has left before it ran.
     """
 
     queues: tuple[str, ...]
     no_ack: tuple[bool, ...]
     start: str
     limit: int = 1
+    waited: bool = False
 
     def arguments(
         self, *, owner: str, strict: bool, largest: int, bell_life: int, steps: int, acks: Sequence[str] = ()
     ) -> list[str | int]:
         """ARGV of the script."""
-        sizes = [largest, bell_life, len(self.queues), steps, len(acks)]
+        sizes = [largest, bell_life, len(self.queues), steps, int(self.waited), len(acks)]
         names = [json.dumps(queue) for queue in self.queues]
         return [self.limit, owner, self.start, int(strict), *sizes, *acks, *map(int, self.no_ack), *names]
 

@@ -41,6 +41,11 @@ AHEAD = 0.05
 workers and higher priorities find it. Messages that a consumer collects count for next to nothing."""
 
 
+BEHIND_A_WAIT = 4
+"""Messages that a fetch takes at most which is sent together with a wait: a consumer that was frozen while it waited
+holds them until it is found dead."""
+
+
 class SafeChannel(KeepingChannel):
     """See the module docstring. Made by :class:`broker.transport.SafeTransport`."""
 
@@ -60,7 +65,9 @@ class SafeChannel(KeepingChannel):
         self._without_ack: set[str] = set()
         self._fetches = 0
         self._fetch: Fetch | None = None
-        self._bell_next = False
+        self._bell_next = self._bell_heard = False
+        self._fetch_sent = False
+        """Whether the last request was, or ended with, a fetch."""
         self._source_needed = True
         self._pace = AHEAD / 4
         """Seconds a message took to deliver, its task in this thread included; lately, on average."""
@@ -91,23 +98,32 @@ class SafeChannel(KeepingChannel):
         connection = self.client.connection
         self._in_poll = connection
         self._brpop_sent_at = monotonic()
+        self._request = "bell" if self._bell_next else "fetch"
+        commands: list[tuple[Any, ...]] = []
         if self._bell_next:
-            self._request = "bell"
             wait = self.brpop_timeout if timeout is None else timeout
-            connection.send_command("BRPOP", *(self.key(names.bell(queue)) for queue in queues), wait or 0)
-            return
-        self._request, self._unanswered = "fetch", True
+            commands.append(("BRPOP", *(self.key(names.bell(queue)) for queue in queues), wait or 0))
+        # Who holds nothing sends the fetch along: the server runs it the moment the wait is over. Who holds something
+        # does not know yet for how many messages there will be room then.
+        self._fetch_sent = not self._bell_next or (self.in_loop and not self.qos.held())
+        if self._fetch_sent:
+            commands.append(self._fetch_command(tuple(queues)))
+        connection.send_packed_command(connection.pack_commands(commands))
+
+    def _fetch_command(self, queues: tuple[str, ...]) -> tuple[Any, ...]:
+        self._unanswered = True
         while self.finished:
             self._acks_sent.append(self.finished.popleft())
-        self._fetch = self._new_fetch(tuple(queues), limit=self._room())
+        room, waited = self._room(), self._bell_next
+        self._fetch = self._new_fetch(queues, min(room, BEHIND_A_WAIT) if waited else room, waited=waited)
         keys, args = self._arguments(self._fetch, self._acks_sent)
         script = ("EVAL", FETCH.source) if self._source_needed else ("EVALSHA", FETCH.sha)
-        connection.send_command(*script, len(keys), *keys, *args)
+        return (*script, len(keys), *keys, *args)
 
-    def _new_fetch(self, queues: tuple[str, ...], limit: int, *, no_ack: bool = False) -> Fetch:
+    def _new_fetch(self, queues: tuple[str, ...], limit: int, *, no_ack: bool = False, waited: bool = False) -> Fetch:
         self._fetches += 1
         flags = tuple(no_ack or queue in self._without_ack for queue in queues)
-        return Fetch(queues, flags, f"{self.id}.{self._fetches}.", limit)
+        return Fetch(queues, flags, f"{self.id}.{self._fetches}.", limit, waited)
 
     def _arguments(self, fetch: Fetch, acks: list[str]) -> tuple[list[str], list[Any]]:
         # Only a consumer in a loop gives signs of life, so only its silence means anything.
@@ -139,20 +155,30 @@ class SafeChannel(KeepingChannel):
         """Read the answer to the last request; deliver what was fetched."""
         if self._request == "plain":
             return bool(super()._brpop_read(**options))
-        waited_for_bell = self._request == "bell"
+        complete = True
         try:
-            if waited_for_bell:
-                self._bell_rang(self._answer(options))
-            else:
-                self._fetched(options)
+            complete = self._hear(options)
         finally:
-            self._in_poll = False
-            self._flush_brpop_reauth()
-        if waited_for_bell:
-            if self.in_loop and not self._closing and self.qos.can_consume():
-                self._brpop_start()  # now and not with the next turn of the loop: somebody waits for an answer
+            if complete:
+                self._in_poll = False
+                self._flush_brpop_reauth()
+        if not complete:
             raise Empty
-        return self.go_on()
+        if self._fetch_sent:
+            return self.go_on()
+        if self.in_loop and not self._closing and self.qos.can_consume():
+            self._brpop_start()  # now and not with the next turn of the loop: somebody waits for an answer
+        raise Empty
+
+    def _hear(self, options: dict[str, Any]) -> bool:
+        """Read what has been answered; whether that was all. :class:`Empty` when a fetch had nothing."""
+        if self._request == "bell":
+            self._bell_rang(self._answer(options))
+            if self._fetch_sent and not self._more():
+                return False
+        if self._fetch_sent:
+            self._fetched(options)
+        return True
 
     def _poll_error(self, type: str, **options: Any) -> None:  # noqa: A002 - kombu's name
         """A broken connection: what it still says is an answer like any other."""
@@ -168,8 +194,17 @@ class SafeChannel(KeepingChannel):
             self.client.connection.disconnect()
             raise
 
+    def _more(self) -> bool:
+        """Whether the answer after this one is there, too."""
+        try:
+            return bool(self.client.connection.can_read(timeout=0))
+        except self.connection_errors:
+            self.client.connection.disconnect()
+            raise
+
     def _bell_rang(self, answer: Any) -> None:
-        self._bell_next = False
+        self._bell_next, self._bell_heard = False, bool(answer) and self._fetch_sent
+        self._request, self._brpop_sent_at = "fetch", monotonic()
         if answer and not self.active_queues:
             self.ring([answer[0].decode().removeprefix(self.key(names.bell("")))])
 
@@ -178,11 +213,14 @@ class SafeChannel(KeepingChannel):
         try:
             answer = self._answer(options)
         except NoScriptError:
-            self._source_needed, self._unanswered = True, False
+            self._source_needed, self._unanswered, self._bell_heard = True, False, False
             raise Empty from None
         self._source_needed = self._unanswered = False
         self._acks_sent = []
-        self._bell_next = not answer
+        # Nothing there although it rang: somebody was faster, or others took this consumer for dead, which is known
+        # again by a fetch without a wait.
+        self._bell_next = not answer and not self._bell_heard
+        self._bell_heard = False
         if self._fetch is not None:
             self._batch.extend(self._fetch.unpack(answer))
         if not self._batch:

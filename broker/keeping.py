@@ -22,6 +22,10 @@ from broker.scripts import CHANGE_NAME
 log = logging.getLogger(__name__)
 
 
+LAST_WORD = 0.02
+"""Seconds that a consumer which leaves listens for what was just sent to it."""
+
+
 class KeepingChannel(RingingChannel):
     """What is noted as unacknowledged for this consumer, and how it is let go again."""
 
@@ -40,6 +44,7 @@ class KeepingChannel(RingingChannel):
         self._request = ""
         """What is being waited for, or was last: "fetch", "bell", "plain"."""
         self._unanswered = False
+        """Whether a fetch was sent whose answer has not come: nobody knows what it took."""
         self._acks_refused = False
         super().__init__(*args, **kwargs)
 
@@ -84,10 +89,14 @@ class KeepingChannel(RingingChannel):
             (log.debug if self._acks_refused else log.warning)("acknowledgements wait: %s", error)
             self._acks_refused = True
 
+    def _known(self) -> list[str]:
+        """The tags of all messages this consumer knows it holds."""
+        return [*self.qos.held(), *self.finished, *self._acks_sent, *(one.tag for one in self._batch if one.tag)]
+
     def _change_name(self) -> None:
         """A fetch was never answered: what it took, or may yet take, must not look held by a living consumer."""
         old = names.owned(self.owner)
-        known = [*self.qos.held(), *self.finished, *self._acks_sent, *(one.tag for one in self._batch if one.tag)]
+        known = self._known()
         self._term += 1
         try:
             if self.in_loop:
@@ -134,11 +143,13 @@ class KeepingChannel(RingingChannel):
         """Undo the fetch of what was not delivered: all of it, or of one queue."""
         rest = list(self._batch)
         self._batch.clear()
+        rung: set[str] = set()
         for one in reversed(rest):
             if queue in (None, one.queue):
-                returning.put_back(self, one)
+                returning.put_back(self, one, rung)
             else:
                 self._batch.appendleft(one)
+        self.ring(rung)
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         queue = self._tag_to_queue.get(consumer_tag)
@@ -182,14 +193,27 @@ class KeepingChannel(RingingChannel):
         if not self._in_poll or self._request == "plain":
             return
         connection = self.client.connection
-        if self._request == "bell":
+        if self._request == "bell" and not (self._unanswered and connection.can_read(timeout=LAST_WORD)):
             connection.disconnect()
-            self.ring(self.active_queues)  # it may have taken a bell with it
-        elif connection.can_read(timeout=1):
-            with suppress(Empty):
-                self._fetched({})
-        else:
+            self._give_back_unheard()
+            return
+        with suppress(Empty):
+            while connection.can_read(timeout=1):
+                if self._hear({}):
+                    return
             connection.disconnect()
 
-    def _fetched(self, options: dict[str, Any]) -> None:
+    def _give_back_unheard(self) -> None:
+        """What a fetch behind a wait took for this consumer, if there was one and it still ran. From the moment the
+        consumer has signed off such a fetch takes nothing; before that, signing off fails for what it took."""
+        known, rung = set(self._known()), set(self.active_queues)
+        with self.conn_or_acquire() as client:
+            held = client.smembers(names.owned(self.owner))
+            for tag in sorted((tag.decode() for tag in held), key=names.age, reverse=True):
+                if tag not in known:
+                    returning.give_back(self, tag, client, later=rung)
+        self.ring(rung)  # the wait may have taken a bell with it, too
+        self._unanswered = False
+
+    def _hear(self, options: dict[str, Any]) -> bool:
         raise NotImplementedError

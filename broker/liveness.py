@@ -52,7 +52,11 @@ def _sweep(channel: KeepingChannel) -> int:
             held = names.owned(consumer)
             # The oldest last: the list gives first what was put back last.
             tags = sorted((tag.decode() for tag in client.smembers(held)), key=names.age, reverse=True)
-            found = sum(returning.give_back(channel, tag, client, died=True, owner=consumer) for tag in tags)
+            rung: set[str] = set()
+            found = sum(
+                returning.give_back(channel, tag, client, died=True, owner=consumer, later=rung) for tag in tags
+            )
+            channel.ring(rung)
             SIGN_OFF(client, [alive, channel.key(held)], [consumer, channel.dead_after])
             if found:
                 log.warning("returned %d messages of %s", found, consumer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 from kombu.transport import redis as stock
@@ -13,6 +13,16 @@ from broker import names
 
 class RingingChannel(stock.Channel):
     """kombu's Redis channel; after each message, also a restored one, goes a bell that wakes one idle consumer."""
+
+    _client: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """As upstream; but one client for each pool, since to make one costs more than its command."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)
+        if self._client is None or self._client.connection_pool is not self.pool:
+            self._client = super()._create_client()
+        return self._client
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """The message, then its bell, in one pipeline; queues that expire are renewed as upstream does."""
@@ -39,8 +49,10 @@ class RingingChannel(stock.Channel):
         for queue in self.queues_for(exchange, routing_key):
             self._ring(pipe, queue)
 
-    def ring(self, queues: Sequence[str]) -> None:
+    def ring(self, queues: Collection[str]) -> None:
         """Wake one idle consumer of each queue."""
+        if not queues:
+            return
         with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
             for queue in queues:
                 self._ring(pipe, queue)

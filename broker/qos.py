@@ -63,16 +63,18 @@ class SafeQoS(stock.QoS):
         if delivery_tag in self._delivered:
             virtual.QoS.ack(self, delivery_tag)
 
-    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False, *, died: bool = False) -> bool:
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> bool:
         """Give an unacknowledged message back to its queue; whether it was this call that did."""
-        return returning.give_back(self.channel, bytes_to_str(tag), client, leftmost=leftmost, died=died)
+        return returning.give_back(self.channel, bytes_to_str(tag), client, leftmost=leftmost)
 
     def restore_unacked(self, client: Any = None) -> None:
         """Give everything back that is not finished; acknowledgements come first."""
         self.channel.flush_acks()
         with self.channel.conn_or_acquire(client) as client:
+            rung: set[str] = set()
             for tag in reversed(self.held()):
-                self.restore_by_tag(tag, client)
+                returning.give_back(self.channel, tag, client, later=rung)
+            self.channel.ring(rung)
         self._delivered.clear()
         self._dirty.clear()
 
@@ -85,10 +87,12 @@ class SafeQoS(stock.QoS):
         with self.channel.conn_or_acquire() as client:
             seconds, micros = client.time()
             overdue = seconds + micros / 1e6 - self.visibility_timeout
+            rung: set[str] = set()
             for tag in client.zrange(
                 self.unacked_index_key, overdue, 0, desc=True, byscore=True, offset=num and start, num=num
             ):
-                self.restore_by_tag(tag, client, died=True)
+                returning.give_back(self.channel, bytes_to_str(tag), client, died=True, later=rung)
+            self.channel.ring(rung)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         removed = super()._remove_from_indices(delivery_tag, pipe)

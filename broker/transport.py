@@ -31,6 +31,7 @@ SCHEMES = ("redis", "rediss")
 
 _NAMES: tuple[tuple[Any, str], ...] = (
     (stock.Channel, "_basic_cancel _brpop_read _brpop_sent_at _brpop_start _closing _connparams _in_poll _lookup"),
+    (stock.Channel, "_create_client"),
     (stock.Channel, "_deliver_fanout_message _do_restore_message _flush_brpop_reauth _get_message_priority _put"),
     (stock.Channel, "_maybe_update_queues_expire _poll_error _q_for_pri _receive_one ack_emulation active_queues"),
     (stock.Channel, "basic_consume basic_get client close conn_or_acquire global_keyprefix priority_steps qos"),
@@ -43,7 +44,7 @@ _NAMES: tuple[tuple[Any, str], ...] = (
     (stock.Transport, "_callbacks _deliver close_connection cycle register_with_event_loop"),
     (stock, "_socket_readable"),
     (kombu_transport, "TRANSPORT_ALIASES _transport_cache"),
-    (redis.Connection, "can_read disconnect read_response send_command"),
+    (redis.Connection, "can_read disconnect pack_commands read_response send_packed_command"),
 )
 
 

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from fanout.breaker import Breaker, breaker_of
 from fanout.keys import HINT, document_key, external_key
-from fanout.script import Script
+from fanout.script import Call, Script
 from sessionfleet.jsontext import encode
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,14 @@ class DocumentCache:
         One round trip for all of them. ``hint``: the relay is told in the same; any number of hints before it looks
         are one.
         """
+        call = self.putting(documents, hint=hint)
+        return 0 if call is None else self._guarded(lambda: int(call.script.run(self.client, *call[1:])), 0)
+
+    def putting(
+        self, documents: Iterable[Mapping[str, Any]], *, hint: bool = False, database: int | None = None
+    ) -> Call | None:
+        """The call that :meth:`put` makes, for somebody who makes it together with others; None for nothing to do.
+        ``database``: the number of the cache's, for a connection to another one of the same server."""
         keys: list[str] = []
         arguments: list[Any] = []
         for document in documents:
@@ -73,11 +81,11 @@ class DocumentCache:
             keys += [document_key(document["id"]), external_key(external_id) if external_id else ""]
             arguments += added
         if not keys and not hint:
-            return 0
+            return None
         count = len(keys) // 2
         if hint:
             keys.append(HINT)
-        return self._guarded(lambda: int(_put.run(self.client, keys, [self.ttl, count, *arguments])), 0)
+        return Call(_put, keys, ["" if database is None else database, self.ttl, count, *arguments])
 
     def get(self, session_id: str) -> Document | None:
         """The cached document of a session, or None: not cached, deleted, corrupt, or Redis is away."""

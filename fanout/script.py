@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import NoScriptError
@@ -29,23 +29,41 @@ class Script:
             return client.eval(self.source, len(keys), *keys, *arguments)
 
     def run_many(self, client: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        """All calls in one pipeline, answers in order; calls the server did not know are made again.
+        """All calls in one pipeline, answers in order; raises the first error among them, after all were made."""
+        return checked(run_calls(client, [Call(self, keys, arguments) for keys, arguments in calls]))
 
-        Raises the first error among the answers, after all calls were made.
-        """
-        answers = self._pipelined(client, calls)
-        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            client.script_load(self.source)
-            for i, answer in zip(unknown, self._pipelined(client, [calls[i] for i in unknown]), strict=True):
-                answers[i] = answer
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
 
-    def _pipelined(self, client: Redis, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
-        with client.pipeline(transaction=False) as pipe:
-            for keys, arguments in calls:
-                pipe.evalsha(self.digest, len(keys), *keys, *arguments)
-            return list(pipe.execute(raise_on_error=False))
+class Call(NamedTuple):
+    """A script with what it is called with."""
+
+    script: Script
+    keys: Sequence[str]
+    arguments: Sequence[Any]
+
+
+def run_calls(client: Redis, calls: Sequence[Call]) -> list[Any]:
+    """Calls of any scripts in one round trip; answers or errors in their order. What the server did not know is
+    called again with its source, after the others. Raises only what the connection raises."""
+    answers = _pipelined(client, calls)
+    unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        for source in {calls[i].script.source for i in unknown}:
+            client.script_load(source)
+        for i, answer in zip(unknown, _pipelined(client, [calls[i] for i in unknown]), strict=True):
+            answers[i] = answer
+    return answers
+
+
+def checked(answers: list[Any]) -> list[Any]:
+    """The same answers; raises the first error among them."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def _pipelined(client: Redis, calls: Sequence[Call]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipe:
+        for script, keys, arguments in calls:
+            pipe.evalsha(script.digest, len(keys), *keys, *arguments)
+        return list(pipe.execute(raise_on_error=False))

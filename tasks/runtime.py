@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, Self
@@ -54,9 +54,10 @@ class Answer(NamedTuple):
 
 
 class Answering(Protocol):
-    """Delivers answers of tasks that ran together. Never raises: they are stored with their keys."""
+    """Delivers answers of tasks that ran together and puts the documents they committed into the cache, before the
+    callers hear of them, with a hint for the relay. Never raises: all of it is in PostgreSQL."""
 
-    def __call__(self, answers: Sequence[Answer], /) -> None: ...
+    def __call__(self, answers: Sequence[Answer], documents: Sequence[Mapping[str, Any]], /) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Waiting operations of many callers in one transaction, each with its own answer, error, key and ``seq``.
 
 The same loader, verbs and writer as for one (:mod:`tasks.unit_of_work`); only what surrounds them is shared: the
-transaction, the cache's pipeline, the hint and the pipeline of the answers. One that fails alone changes nothing of
+transaction, and the one round trip of cache, hint and answers. One that fails alone changes nothing of
 the others. Two on one session happen in the order in which they were waiting.
 """
 
@@ -17,7 +17,7 @@ from sessionfleet.messages.base import Write
 from sessions.change import Operation, Outcome
 from tasks.base import DECLARED, operation_of
 from tasks.runtime import Answer, Runtime
-from tasks.unit_of_work import run_operations
+from tasks.unit_of_work import commit_operations, documents_of, publish, run_operations
 
 
 class Call(Protocol):
@@ -70,16 +70,21 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     answers += [
         _answer(call, outcome) for (call, _), outcome in zip(ready, outcomes, strict=True) if outcome is not None
     ]
-    runtime.answer([answer for answer in answers if not answer.ignored])
+    ended = [outcome for outcome in outcomes if outcome is not None]
+    documents = documents_of(ended)
+    if any(document["deleted_at"] is not None for document in documents):
+        publish(runtime, ended)
+        documents = []
+    runtime.answer([answer for answer in answers if not answer.ignored], documents)
     return {answer.task_id: answer.error is None for answer in answers}
 
 
 def _run(runtime: Runtime, operations: Sequence[Operation]) -> list[Outcome | None]:
     """Outcomes of all; None for those on a row that somebody holds: their neighbours need not wait with them."""
     if len(operations) < 2:
-        return list(run_operations(runtime, operations))
+        return list(commit_operations(runtime, operations))
     try:
-        return list(run_operations(runtime, operations, lock_seconds=LOCK_SECONDS))
+        return list(commit_operations(runtime, operations, lock_seconds=LOCK_SECONDS))
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
             raise

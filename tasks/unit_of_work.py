@@ -30,6 +30,7 @@ from sessions.store import loader, writer
 from tasks.runtime import Runtime
 
 T = TypeVar("T")
+Document = dict[str, Any]
 
 Step = tuple[Callable[[Any, Any, Context], Change], Write]
 """A session verb with its message."""
@@ -114,7 +115,17 @@ class Work:
 def run_operations(
     runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation", lock_seconds: int | None = None
 ) -> list[Outcome]:
-    """Run session operations in one transaction and tell cache and relay; outcomes in their order.
+    """Run session operations in one transaction and tell cache and relay; outcomes in their order. See
+    :func:`commit_operations`."""
+    outcomes = commit_operations(runtime, operations, whole, lock_seconds)
+    publish(runtime, outcomes)
+    return outcomes
+
+
+def commit_operations(
+    runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation", lock_seconds: int | None = None
+) -> list[Outcome]:
+    """Run session operations in one transaction; outcomes in their order. Cache and relay are told by the caller.
     ``whole``: which of them happen entirely or not at all. ``lock_seconds``: how long to wait for a held row.
 
     A lost race (unique id, idempotency key, deadlock), a missing month or, once, a lost connection runs again, at
@@ -125,9 +136,7 @@ def run_operations(
         with runtime.engine.begin() as db:
             return unit.run(db, operations, runtime.policy, whole, lock_seconds)
 
-    outcomes = again(runtime, once)
-    publish(runtime, outcomes)
-    return outcomes
+    return again(runtime, once)
 
 
 @contextmanager
@@ -209,14 +218,19 @@ def again(runtime: Runtime, once: Callable[[], T]) -> T:
 
 def publish(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
     """Write-through of what was committed, and a hint for the relay. Never raises."""
-    documents = {outcome.record.id: outcome.document for outcome in outcomes if outcome.record and outcome.document}
+    documents = documents_of(outcomes)
     if not documents:
         return
-    gone = [one for one in documents.values() if one["deleted_at"] is not None]
-    kept = [one for one in documents.values() if one["deleted_at"] is None]
-    runtime.cache.put(kept, hint=True)
+    gone = [one for one in documents if one["deleted_at"] is not None]
+    runtime.cache.put([one for one in documents if one["deleted_at"] is None], hint=True)
     if gone:
         runtime.cache.mark_deleted([one["id"] for one in gone], [one["external_id"] for one in gone])
+
+
+def documents_of(outcomes: Sequence[Outcome]) -> list[Document]:
+    """The last document of each session among ``outcomes``."""
+    found = {outcome.record.id: outcome.document for outcome in outcomes if outcome.record and outcome.document}
+    return list(found.values())
 
 
 def _committed(runtime: Runtime, work: Work) -> None:

@@ -24,8 +24,9 @@ from sessionfleet.jsontext import decode
 from sessions.document import SHOWN
 from sessions.policy import Policy
 from sessions.shapes import Schemas, compile_schemas
-from tasks.runtime import Answering, Runtime, Send
+from tasks.runtime import Runtime, Send
 from workers.celery_config import PRIORITY_STEPS
+from workers.delivery import Answers, Delivery
 from workers.settings import Settings, SettingsError
 
 STATEMENT_TIMEOUT_MS = 30_000
@@ -115,7 +116,7 @@ def read_schemas(path: str) -> Schemas:
         ) from None
 
 
-def build_runtime(settings: Settings, send: Send, answer: Answering) -> Runtime:
+def build_runtime(settings: Settings, send: Send, answer: Answers) -> Runtime:
     """Everything the tasks of one process work with; connects at first use."""
     client = connect(
         settings.cache_url,
@@ -124,13 +125,14 @@ def build_runtime(settings: Settings, send: Send, answer: Answering) -> Runtime:
         retry_delay=settings.redis_retry_delay_ms / 1000,
         max_connections=settings.redis_max_connections,
     )
+    cache = DocumentCache(client, settings.cache_ttl, fields=SHOWN)
     return Runtime(
         engine=build_engine(settings),
         owner_engine=build_engine(settings, owner=True),
-        cache=DocumentCache(client, settings.cache_ttl, fields=SHOWN),
+        cache=cache,
         policy=build_policy(settings),
         send=send,
-        answer=answer,
+        answer=Delivery(answer, cache, cache_url=settings.cache_url, result_url=settings.result_url),
         database_schema=settings.database_schema,
         partitions_ahead=settings.partitions_ahead,
         audit_retention_months=settings.audit_retention_months,

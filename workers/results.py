@@ -6,6 +6,7 @@ broker, restores the message and runs it again without end, and nothing behind i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +17,14 @@ from celery.exceptions import BackendStoreError
 from redis.exceptions import RedisError
 
 from fanout.breaker import Breaker
-from fanout.script import Script
+from fanout.script import Call, Script, run_calls
 from sessionfleet.errors import DeliveryLimit, FleetError, TimeLimit
 from sessionfleet.jsontext import encode
 from sessionfleet.names import ANSWER, ANSWER_SECONDS, REPLIES
 from sessionfleet.request import READY
 from tasks.runtime import Answer
+
+log = logging.getLogger(__name__)
 
 _answers = Script("answers")
 
@@ -64,9 +67,10 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         self._breaker.succeeded()
         return stored
 
-    def answer(self, answers: Sequence[Answer]) -> None:
-        """Answers of many tasks in one round trip (:class:`tasks.runtime.Answering`): callers with a channel of their
-        own get one message each, others the Celery result of their task."""
+    def answer(self, answers: Sequence[Answer], before: Sequence[Call] = ()) -> None:
+        """Answers of many tasks in one round trip: callers with a channel of their own get one message each, others,
+        in a second one, the Celery result of their task. The calls ``before`` are made before, in the same; an error
+        of theirs is only logged."""
         replies, results = [], []
         for one in answers:
             body = _body(one.task_id, *_state_of(one))
@@ -74,15 +78,16 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
                 replies.append((one.task_id, one.reply_to, body))
             else:
                 results.append((self.get_key_for_task(one.task_id), body))
-        if replies:
-            self._reply(replies)
+        if replies or before:
+            self._reply(replies, before)
         if results:
             self._guarded(lambda: self._store(results))
 
-    def _reply(self, replies: Sequence[tuple[str, str, bytes]]) -> None:
+    def _reply(self, replies: Sequence[tuple[str, str, bytes]], before: Sequence[Call] = ()) -> None:
         keys = [ANSWER + task_id for task_id, _, _ in replies]
         arguments = [part for _, channel, body in replies for part in (channel, body)]
-        self._guarded(lambda: _answers.run(self.client, keys, [ANSWER_SECONDS, *arguments]))
+        calls = [*before, Call(_answers, keys, [ANSWER_SECONDS, *arguments])]
+        self._guarded(lambda: _made(run_calls(self.client, calls)))
 
     def _store(self, results: Sequence[tuple[Any, bytes]]) -> None:
         with self.client.pipeline(transaction=False) as pipe:
@@ -103,6 +108,14 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
             else:
                 self._breaker.succeeded()
                 return
+
+
+def _made(answers: Sequence[Any]) -> None:
+    for error in answers[:-1]:
+        if isinstance(error, RedisError):
+            log.warning("Redis refused what goes with the answers: %s", error)
+    if isinstance(answers[-1], RedisError):
+        raise answers[-1]
 
 
 def _state_of(answer: Answer) -> tuple[str, Any]:

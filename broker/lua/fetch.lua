@@ -5,15 +5,29 @@
 -- KEYS: unacked index, unacked hash, alive, owned, quarantine, then a bell per queue, then the lists: all
 --       queues of the first priority step, all of the second, ...
 -- ARGV: limit, owner ('' is not watched over), start of the tags, 1 for strict order of the queues, largest
---       message in bytes, milliseconds a bell lasts, queues, steps, acks, finished tags...,
+--       message in bytes, milliseconds a bell lasts, queues, steps, 1 to take nothing for an owner that has left,
+--       acks, finished tags...,
 --       per queue 1 where messages need no acknowledgement, queue names as JSON...
 -- Returns {queue number, message, queue number, message, ...}, highest priority first. Message i has the
 -- tag start .. i.
 local index, unacked, alive, owned, quarantine = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local limit, owner, start, strict = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
 local largest, life, queues = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local steps, acks = tonumber(ARGV[8]), tonumber(ARGV[9])
-local no_ack, names = 9 + acks, 9 + acks + queues
+local steps, known_only, acks = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
+local no_ack, names = 10 + acks, 10 + acks + queues
+
+local function ring(bell)
+  if redis.call('EXISTS', bell) == 0 then
+    redis.call('LPUSH', bell, '1')
+    redis.call('PEXPIRE', bell, life)
+  end
+end
+
+-- Sent together with the wait before it: whoever waited may have gone meanwhile, and with it the bell it took.
+if known_only and not redis.call('ZSCORE', alive, owner) then
+  for queue = 1, queues do ring(KEYS[5 + queue]) end
+  return {}
+end
 
 -- Every key is written to before the first message is taken. A key of another type must fail here; and
 -- a script whose first write frees memory may go on writing on a full server: else it could never be emptied.
@@ -26,8 +40,8 @@ if owner ~= '' then
   redis.call('SREM', owned, '')
   redis.call('ZADD', alive, now, owner)
 end
-for first = 10, 9 + acks, 1000 do
-  local last = math.min(first + 999, 9 + acks)
+for first = 11, 10 + acks, 1000 do
+  local last = math.min(first + 999, 10 + acks)
   redis.call('ZREM', index, unpack(ARGV, first, last))
   redis.call('HDEL', unacked, unpack(ARGV, first, last))
   redis.call('SREM', owned, unpack(ARGV, first, last))
@@ -109,9 +123,8 @@ for queue = 1, queues do
   end
   if waiting == 0 then
     redis.call('DEL', bell)
-  elseif redis.call('EXISTS', bell) == 0 then
-    redis.call('LPUSH', bell, '1')
-    redis.call('PEXPIRE', bell, life)
+  else
+    ring(bell)
   end
 end
 if trouble and taken == 0 then return trouble end

@@ -1,8 +1,10 @@
 -- Compare-and-set of cached documents: an older or equal one never wins. Then the relay's hint, if asked for.
 -- KEYS: per document its key and that of its external id ('' where it has none); [hint]
--- ARGV: life in seconds, documents, per document revision, last_seq or '', text, session id
+-- ARGV: number of the database ('' for the connection's own), life in seconds, documents, per document revision,
+--       last_seq or '', text, session id
 -- Returns how many were stored. Only the first bytes of what is cached are looked at: it may have a megabyte.
-local life, count, stored = ARGV[1], tonumber(ARGV[2]), 0
+local database, life, count, stored = ARGV[1], ARGV[2], tonumber(ARGV[3]), 0
+if database ~= '' then redis.call('SELECT', database) end  -- until the script ends
 
 local function newer(key, revision, last_seq)
   local head = redis.pcall('GETRANGE', key, 0, 95)
@@ -15,7 +17,7 @@ local function newer(key, revision, last_seq)
 end
 
 for number = 1, count do
-  local key, external, at = KEYS[2 * number - 1], KEYS[2 * number], 4 * number - 1
+  local key, external, at = KEYS[2 * number - 1], KEYS[2 * number], 4 * number
   if not newer(key, ARGV[at], ARGV[at + 1]) then
     redis.call('SET', key, ARGV[at + 2], 'EX', life)
     if external ~= '' then redis.call('SET', external, ARGV[at + 3], 'EX', life) end

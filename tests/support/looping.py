@@ -6,6 +6,7 @@ import contextlib
 import select
 import time
 from collections.abc import Callable, Iterator
+from queue import Empty
 from typing import Any
 
 from kombu import Connection, Consumer, Queue
@@ -42,6 +43,16 @@ class Looping:
         cycle: Any = self.connection.transport.cycle
         cycle._register_BRPOP(self.channel)
         assert select.select([self.channel._in_poll._sock], [], [], 20)[0]
+
+    def wait(self) -> None:
+        """Has just begun to wait for a bell when this returns."""
+        self.idle()
+        assert select.select([self.channel._in_poll._sock], [], [], 20)[0]
+        with contextlib.suppress(Empty):
+            self.channel._brpop_read()
+        cycle: Any = self.connection.transport.cycle
+        cycle._register_BRPOP(self.channel)
+        assert self.channel._request == "bell"
 
     def turn(self) -> None:
         """One turn of the loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import time
 from contextlib import suppress
 from typing import Any
@@ -131,7 +132,7 @@ def test_closed_while_a_request_is_under_way(bench: BrokerBench, request_: str) 
     """Closing is quick, keeps everything in the queue and leaves no trace of the consumer."""
     consumer = Looping(bench.connection(), "q", prefetch=2)
     if request_ == "bell":
-        consumer.idle()
+        consumer.wait()
         publish(bench, 0, 1)
     else:
         publish(bench, 0, 1)
@@ -141,6 +142,41 @@ def test_closed_while_a_request_is_under_way(bench: BrokerBench, request_: str) 
     assert waiting(bench) == [(0, False), (1, False)]
     assert bench.broker.exists(names.bell("q"))
     assert not bench.broker.exists("unacked", "unacked_index", names.ALIVE)
+
+
+def test_the_message_comes_with_the_bell(bench: BrokerBench) -> None:
+    """An idle consumer has sent its fetch behind its wait: noted before it has read anything, and read at once."""
+    with looping(bench.connection(), "q", prefetch=10) as consumer:
+        consumer.wait()
+        publish(bench, "a")
+        assert select.select([consumer.channel._in_poll._sock], [], [], 20)[0]
+        assert (bench.broker.llen("q"), bench.broker.hlen("unacked")) == (0, 1)
+        assert consumer.channel._brpop_read()
+        assert consumer.bodies == ["a"]
+
+
+def test_what_was_sent_behind_the_bell_and_not_heard(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closed in the moment in which it rings: what was taken goes back at once."""
+    consumer = Looping(bench.connection(), "q", prefetch=10)
+    consumer.wait()
+    publish(bench, "a")
+    monkeypatch.setattr(consumer.channel._in_poll, "can_read", lambda timeout: False)
+    consumer.close()
+    assert waiting(bench) == [("a", True)]
+    assert not bench.broker.exists("unacked", "unacked_index", names.ALIVE)
+
+
+def test_who_was_signed_off_takes_nothing_behind_a_wait(bench: BrokerBench) -> None:
+    """Others took it for dead, or it has left: the message stays, its bell is rung for the next. One that lives
+    after all is known again by its next fetch."""
+    with looping(bench.connection(), "q", prefetch=10) as consumer:
+        consumer.wait()
+        bench.broker.delete(names.ALIVE)
+        publish(bench, "a")
+        assert select.select([consumer.channel._in_poll._sock], [], [], 20)[0]
+        assert (bench.broker.llen("q"), bench.broker.llen(names.bell("q"))) == (1, 1)
+        consumer.until(lambda: consumer.received)
+        assert bench.broker.zcard(names.ALIVE) == 1
 
 
 def test_messages_of_a_dead_consumer_come_back(bench: BrokerBench) -> None:

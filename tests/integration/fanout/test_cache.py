@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from fanout.breaker import REST
 from fanout.cache import DocumentCache
 from fanout.connection import HASTY, connect
 from fanout.hints import Hints
 from fanout.keys import HINT, document_key, external_key
+from fanout.script import Call, Script, run_calls
 from tests.support.servers import Servers
 from tests.support.waiting import eventually
 
@@ -40,6 +42,24 @@ def test_what_is_put_is_what_is_got(cache: DocumentCache, client: Redis) -> None
     assert 590 <= client.ttl(document_key("s-1")) <= 600
     assert cache.get("s-2") is None
     assert cache.find("s-2") is None
+
+
+def test_put_from_another_database_of_the_server(cache: DocumentCache, client: Redis) -> None:
+    """Documents travel with the answers, whose database is another one; an error of one call is its own."""
+    shown, at = document(external_id="ext 2"), client.get_connection_kwargs()
+    number = at["db"]
+    other = Redis(at["host"], at["port"], (number + 3) % 16, at["password"])
+    client.script_flush()
+    client.lpush("a list", 1)
+    call = cache.putting([shown], hint=True, database=number)
+    assert call is not None
+    failing = Script("failing", "return redis.call('GET', KEYS[1])")
+    first, error, second = run_calls(other, [call, Call(failing, ["a list"], []), call])
+    assert (first, second) == (1, 0) and error is None, "the script before has left the connection where it was"
+    assert cache.find("ext 2") == shown and client.llen(HINT) == 1
+    [error] = run_calls(client, [Call(failing, ["a list"], [])])
+    assert isinstance(error, ResponseError)
+    other.close()
 
 
 def test_an_older_or_equal_revision_never_wins(cache: DocumentCache) -> None:
