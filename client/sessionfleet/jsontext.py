@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -23,6 +23,7 @@ def _fast() -> Any:
 
 
 _orjson = _fast()
+_ONLY_JSON = _orjson and _orjson.OPT_SORT_KEYS | _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class Encoded:
@@ -71,7 +72,8 @@ def encode(value: Any) -> bytes:
         return value.text
     if _orjson is not None:
         try:
-            return cast(bytes, _orjson.dumps(value, default=_text))
+            text: bytes = _orjson.dumps(value, default=_text)
+            return text
         except TypeError:
             pass
     return _plain(value).encode()
@@ -86,7 +88,8 @@ def canonical(value: Any) -> bytes:
     """As :func:`encode`, object keys in order: equal values give equal bytes in one environment."""
     if _orjson is not None:
         try:
-            return cast(bytes, _orjson.dumps(value, default=_text, option=_orjson.OPT_SORT_KEYS))
+            text: bytes = _orjson.dumps(value, default=_text, option=_orjson.OPT_SORT_KEYS)
+            return text
         except TypeError:
             pass
     return _sorted(value).encode()
@@ -95,6 +98,6 @@ def canonical(value: Any) -> bytes:
 def canonical_json(value: Any) -> bytes:
     """As :func:`canonical`, for what consists of JSON types and uuids; TypeError for anything else."""
     if _orjson is not None:
-        only_json = _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
-        return cast(bytes, _orjson.dumps(value, option=_orjson.OPT_SORT_KEYS | only_json))
+        text: bytes = _orjson.dumps(value, option=_ONLY_JSON)
+        return text
     return _strict(value).encode()
