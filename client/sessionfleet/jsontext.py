@@ -49,13 +49,19 @@ def plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
+    """For the standard library: what it writes in place of what it does not know."""
     if isinstance(value, Encoded):
-        return value.value if _orjson is None else _orjson.Fragment(value.text)
+        return value.value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _fragment(value: Any) -> Any:
+    """As :func:`_text`, for orjson, which takes text as it is."""
+    return _orjson.Fragment(value.text) if isinstance(value, Encoded) else _text(value)
 
 
 _FORM: dict[str, Any] = {"default": _text, "ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
@@ -72,7 +78,7 @@ def encode(value: Any) -> bytes:
         return value.text
     if _orjson is not None:
         try:
-            text: bytes = _orjson.dumps(value, default=_text)
+            text: bytes = _orjson.dumps(value, default=_fragment)
             return text
         except TypeError:
             pass
@@ -88,7 +94,7 @@ def canonical(value: Any) -> bytes:
     """As :func:`encode`, object keys in order: equal values give equal bytes in one environment."""
     if _orjson is not None:
         try:
-            text: bytes = _orjson.dumps(value, default=_text, option=_orjson.OPT_SORT_KEYS)
+            text: bytes = _orjson.dumps(value, default=_fragment, option=_orjson.OPT_SORT_KEYS)
             return text
         except TypeError:
             pass
