@@ -90,8 +90,9 @@ def _differences(before: Record, new: Row) -> Row:
     """Those of the new values that are not as before, in the order of the table: rows that change the same columns
     are written together."""
     old = before.columns
-    names = [name for name, value in new.items() if value is not old[name] and not same(value, old[name])]
-    return {name: new[name] for name in sorted(names, key=_PLACES.__getitem__)}
+    names = [name for name, value in new.items() if value != old[name] or not same(value, old[name])]
+    names.sort(key=_PLACES.__getitem__)
+    return {name: new[name] for name in names}
 
 
 def _deadlines(before: Record, record: Record, change: Change, ctx: Context) -> Row:

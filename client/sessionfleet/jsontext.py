@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -23,6 +23,7 @@ def _fast() -> Any:
 
 
 _orjson = _fast()
+_ONLY_JSON = _orjson and _orjson.OPT_SORT_KEYS | _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 class Encoded:
@@ -48,13 +49,19 @@ def plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
+    """For the standard library: what it writes in place of what it does not know."""
     if isinstance(value, Encoded):
-        return value.value if _orjson is None else _orjson.Fragment(value.text)
+        return value.value
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, UUID | Decimal):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _fragment(value: Any) -> Any:
+    """As :func:`_text`, for orjson, which takes text as it is."""
+    return _orjson.Fragment(value.text) if isinstance(value, Encoded) else _text(value)
 
 
 _FORM: dict[str, Any] = {"default": _text, "ensure_ascii": False, "separators": (",", ":"), "allow_nan": False}
@@ -71,7 +78,8 @@ def encode(value: Any) -> bytes:
         return value.text
     if _orjson is not None:
         try:
-            return cast(bytes, _orjson.dumps(value, default=_text))
+            text: bytes = _orjson.dumps(value, default=_fragment)
+            return text
         except TypeError:
             pass
     return _plain(value).encode()
@@ -86,7 +94,8 @@ def canonical(value: Any) -> bytes:
     """As :func:`encode`, object keys in order: equal values give equal bytes in one environment."""
     if _orjson is not None:
         try:
-            return cast(bytes, _orjson.dumps(value, default=_text, option=_orjson.OPT_SORT_KEYS))
+            text: bytes = _orjson.dumps(value, default=_fragment, option=_orjson.OPT_SORT_KEYS)
+            return text
         except TypeError:
             pass
     return _sorted(value).encode()
@@ -95,6 +104,6 @@ def canonical(value: Any) -> bytes:
 def canonical_json(value: Any) -> bytes:
     """As :func:`canonical`, for what consists of JSON types and uuids; TypeError for anything else."""
     if _orjson is not None:
-        only_json = _orjson.OPT_PASSTHROUGH_DATETIME | _orjson.OPT_PASSTHROUGH_DATACLASS
-        return cast(bytes, _orjson.dumps(value, option=_orjson.OPT_SORT_KEYS | only_json))
+        text: bytes = _orjson.dumps(value, option=_ONLY_JSON)
+        return text
     return _strict(value).encode()

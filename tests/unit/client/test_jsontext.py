@@ -108,6 +108,7 @@ def test_what_is_encoded_stands_in_any_place(library: str, value: Any) -> None:
     assert_same(encoded.value, value)
     assert jsontext.encode([encoded, {"a": encoded}]) == jsontext.encode([value, {"a": value}])
     assert_same(jsontext.plain({"items": [encoded]}), {"items": [value]})
+    assert_same(jsontext.plain([encoded, 2**70]), [value, 2**70])
 
 
 def test_identifiers_and_decimals_are_text(library: str) -> None:
