@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 from alembic import command
@@ -21,7 +22,7 @@ from workers.preflight import check_servers
 from workers.settings import Settings, SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = text("SELECT pg_advisory_lock(hashtextextended('sessionfleet migrate ' || :schema, 0))")
+LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('sessionfleet migrate ' || :schema, 0))")
 
 
 def migration_engine(settings: Settings) -> Engine:
@@ -47,7 +48,10 @@ def migrate(settings: Settings, to: str = "head") -> tuple[str | None, str | Non
     check_servers(settings.model_copy(update={"lazy_connect": False}), "database_url")
     engine = migration_engine(settings)
     with engine.connect() as guard:
-        guard.execute(LOCK, {"schema": settings.database_schema})
+        # Asked for again and again: CREATE INDEX CONCURRENTLY of the one that has it waits for every open statement.
+        while not guard.scalar(LOCK, {"schema": settings.database_schema}):
+            guard.commit()
+            time.sleep(0.2)
         guard.commit()  # the lock is the session's: an open transaction would only hold vacuum back
         with engine.connect() as connection:
             _make_schema(connection, settings.database_schema)

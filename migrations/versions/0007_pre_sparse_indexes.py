@@ -4,7 +4,8 @@ Revision ID: 0007_pre_sparse_indexes
 Revises: 0006_pre_event_delivery
 
 A write that changes the context writes an entry to every index of the row. Each index is made beside the old one
-without holding writers up, and then takes its name. A cut run is simply run again.
+without holding writers up, and then takes its name. It fails when a transaction stays open for a minute meanwhile,
+among them a migration of the release before that waits for this one. A cut or failed run is simply run again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def downgrade() -> None:
 
 def replace(indexes: Mapping[str, str]) -> None:
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = '60s'")
         for name, definition in indexes.items():
             op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_new")
             op.execute(f"CREATE INDEX CONCURRENTLY {name}_new ON sessions {definition}")
             op.execute(f"DROP INDEX {name}; ALTER INDEX {name}_new RENAME TO {name}")
+        op.execute("RESET lock_timeout")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_upgrading_twice_changes_nothing(settings: Settings) -> None:
 
     assert migrate(settings) == (REVISIONS[-1], REVISIONS[-1])
     assert shape(settings) == first
+
+
+def test_many_may_migrate_at_once(settings: Settings) -> None:
+    """J-07: one does the work, also where it makes an index beside writers; the others find it done."""
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: migrate(settings), range(3)))
+    assert sorted(before or "" for before, _ in done) == ["", REVISIONS[-1], REVISIONS[-1]]
+    assert {after for _, after in done} == {REVISIONS[-1]}
 
 
 def test_a_migrated_database_has_this_month_and_the_next_three(settings: Settings) -> None:
