@@ -41,11 +41,6 @@ AHEAD = 0.05
 workers and higher priorities find it. Messages that a consumer collects count for next to nothing."""
 
 
-BEHIND_A_WAIT = 4
-"""Messages that a fetch takes at most which is sent together with a wait: a consumer that was frozen while it waited
-holds them until it is found dead."""
-
-
 class SafeChannel(KeepingChannel):
     """See the module docstring. Made by :class:`broker.transport.SafeTransport`."""
 
@@ -114,8 +109,7 @@ class SafeChannel(KeepingChannel):
         self._unanswered = True
         while self.finished:
             self._acks_sent.append(self.finished.popleft())
-        room, waited = self._room(), self._bell_next
-        self._fetch = self._new_fetch(queues, min(room, BEHIND_A_WAIT) if waited else room, waited=waited)
+        self._fetch = self._new_fetch(queues, self._room(), waited=self._bell_next)
         keys, args = self._arguments(self._fetch, self._acks_sent)
         script = ("EVAL", FETCH.source) if self._source_needed else ("EVALSHA", FETCH.sha)
         return (*script, len(keys), *keys, *args)
