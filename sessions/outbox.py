@@ -103,7 +103,8 @@ ENTRY = """e.id, e.event_id::text, e.session_id::text, e.seq, e.event_name, e.ev
         coalesce(s.last_chunk, 0), s.status, coalesce(f.retry_count, 0), coalesce(f.refusals, 0)"""
 """The columns of :class:`Entry` behind the first, of event ``e``, its session ``s`` and its failures ``f``."""
 
-# Read after each hint: prepared, since to plan a read of partitions takes longer than to run it. Limits stand in the
+# Read after each hint: prepared, since to plan a read of partitions takes longer than to run it. A plan made while
+# the month was empty would scan or sort all that came since, so it has to walk the indexes. Limits stand in the
 # text, so that the plan knows how few rows it is for. The size is that of the stored value: nothing is read from the
 # side tables for rows left out. Of rows that are not ready, which come last, only the first is answered, and that
 # only if nothing is ready.
@@ -223,7 +224,8 @@ def read_batch(db: Connection, cursor: Cursor, limit: int = MAX_BATCH) -> Batch:
     Needs READ COMMITTED, one statement one snapshot: rows and horizon are of the same instant.
     """
     values = [*_after(cursor), BATCH_BYTES]
-    found = statements.run(db, _READ.format(limit=int(limit)), (*_AFTER, "bigint"), values).rows
+    sql, types = _READ.format(limit=int(limit)), (*_AFTER, "bigint")
+    found = statements.run(db, sql, types, values, by_index=True).rows
     entries = [Entry._make(row[2:]) for row in found if row[0]]
     next_ready = (found[-1][1] if entries else False) if found else None
     return Batch(entries, len(entries) == limit or next_ready is True, next_ready is False)
@@ -232,7 +234,7 @@ def read_batch(db: Connection, cursor: Cursor, limit: int = MAX_BATCH) -> Batch:
 def pending(db: Connection, cursor: Cursor, most: int = 100_000) -> int:
     """Committed events after the cursor, counted up to ``most``; among them those behind a transaction that
     is still open, which :func:`read_batch` does not see yet."""
-    [row] = statements.run(db, _PENDING.format(most=int(most)), _AFTER, _after(cursor)).rows
+    [row] = statements.run(db, _PENDING.format(most=int(most)), _AFTER, _after(cursor), by_index=True).rows
     count: int = row[0]
     return count
 

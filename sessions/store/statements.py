@@ -42,13 +42,20 @@ class Ran:
 
 
 def run(
-    db: Connection, sql: str, types: Sequence[str], parameters: Sequence[Any], *, lock_seconds: int | None = None
+    db: Connection,
+    sql: str,
+    types: Sequence[str],
+    parameters: Sequence[Any],
+    *,
+    lock_seconds: int | None = None,
+    by_index: bool = False,
 ) -> Ran:
     """Execute ``sql`` (parameters ``$1``, ``$2``, ... of ``types``), prepared on this connection.
 
     The text must come from a small set: no values in it. PREPARE outlives a roll-back, as does our note of it.
     ``lock_seconds``: how long it, and what follows in this transaction, waits for a lock, in place of the
-    connection's own limit; set in the same round trip.
+    connection's own limit; set in the same round trip. ``by_index``: plan it over indexes, also where the tables
+    were empty when PostgreSQL last looked.
     Works past SQLAlchemy's result rows, which cost more than the statement; raises its errors all the same.
     """
     if not db.in_transaction():
@@ -57,6 +64,8 @@ def run(
         try:
             name = _prepared(db, cursor, sql, types)
             before = "" if lock_seconds is None else f"SET LOCAL lock_timeout = '{lock_seconds}s'; "
+            if by_index:
+                before += "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; "
             places = ", ".join(["%s"] * len(parameters))
             cursor.execute(f"{before}EXECUTE {name} ({places})", tuple(parameters))
             return Ran(list(cursor.fetchall()) if cursor.description else [], cursor.rowcount)

@@ -112,6 +112,15 @@ def test_the_read_walks_one_index_per_month(fanout_fleet: RunningFleet, db: Conn
     assert plan.count("ROW(xid, id) > ROW($1, $2)") >= 2, plan
 
 
+def test_a_plan_made_for_empty_months_walks_the_index_too(fanout_fleet: RunningFleet, db: Connection) -> None:
+    outbox.read_batch(db, START)
+    [name] = [name for sql, name in db.info["prepared"].items() if "next_ready" in sql]
+    settings = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+    plan = "\n".join(row[0] for row in db.exec_driver_sql(f"{settings}; EXPLAIN EXECUTE {name} ('0', 0, 0, 1)"))
+    assert "Merge Append" in plan, plan
+    assert "Seq Scan" not in plan, plan
+
+
 def test_the_cursor_is_saved_by_the_leader_only(db: Connection) -> None:
     assert outbox.load_cursor(db) == START
     assert not outbox.save_cursor(db, START.at(7, 5), LEADER)
