@@ -69,9 +69,25 @@ def build_engine(settings: Settings, *, owner: bool = False, name: str = "fleet"
     )
     if not owner:
         assume_app_role(engine)
+    _let_lost_ones_go(engine)
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", _check_idle)
     return engine
+
+
+def _let_lost_ones_go(engine: Engine) -> None:
+    """A connection with an isolation level of its own gets the default back on its return to the pool. When it was
+    lost meanwhile, SQLAlchemy lets the driver's own error out there, after the work was done or its error was raised:
+    close it instead, :func:`_check_idle` has the pool make another."""
+    reset = engine.dialect.reset_isolation_level
+
+    def reset_or_close(connection: Any) -> None:
+        try:
+            reset(connection)
+        except Error:
+            connection.close()
+
+    engine.dialect.reset_isolation_level = reset_or_close  # type: ignore[assignment, method-assign]
 
 
 def _note_use(_: Any, record: Any) -> None:
@@ -81,6 +97,8 @@ def _note_use(_: Any, record: Any) -> None:
 def _check_idle(connection: Any, record: Any, _: Any) -> None:
     """Ask a connection that was idle for IDLE_SECONDS whether it lives, as ``pool_pre_ping`` does each time:
     a round trip of four in a busy worker. One that dies sooner fails its transaction, which runs again."""
+    if connection.closed:
+        raise DisconnectionError("the connection was lost")
     if monotonic() - record.info.get("used_at", monotonic()) < IDLE_SECONDS:
         return
     try:
