@@ -17,6 +17,7 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
+from celery.concurrency.prefork import TaskPool as PreforkPool
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.exceptions import WorkerTerminate
 from celery.platforms import EX_FAILURE
@@ -52,6 +53,8 @@ class GuardedConsumer(AnsweringConsumer):
         self._events_due = 0.0
         if isinstance(self.pool, SoloPool):
             self.pool.on_apply = limits.apply_limited
+        elif isinstance(self.pool, PreforkPool):
+            self.pool.did_start_ok = partial(_did_start, self.pool)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Upstream's handler with what it lets out caught: connection errors go on up, all else is about the
@@ -193,6 +196,12 @@ class GuardedConsumer(AnsweringConsumer):
                 self._heartbeat.stop()
             self._heartbeat = Heartbeat(channel)
             self._heartbeat.start()
+
+
+def _did_start(pool: Any) -> bool:
+    """Whether a child lives. Upstream asks for all of them, and gives the worker up for one killed before the
+    loop began; the pool replaces it as it does any later one."""
+    return any(child.is_alive() for child in pool._pool._pool)  # noqa: SLF001 - the pool has no public place for it
 
 
 def _ensure_soon(ensure: Callable[..., Any], tell: Callable[..., None], *args: Any, **kwargs: Any) -> Any:

@@ -37,15 +37,17 @@ CHECKS = {
         LEFT JOIN session_events e ON e.session_id = s.id AND e.seq = t.seq
         WHERE s.owner_id = :mark AND (e.created_at IS DISTINCT FROM t.at OR e.task_id IS DISTINCT FROM t.task_id)
     """,
-    "chunks are numbered and begin where those before them end": """
+    "chunks are numbered and begin where those before them end; only what is beyond the buffer is gone": """
         SELECT s.id FROM sessions s, LATERAL (
-            SELECT count(*) AS n, max(chunk_no) AS last, coalesce(sum(bytes), 0) AS bytes,
-                bool_and(start_bytes = before) AS joined
-            FROM (SELECT *, coalesce(sum(bytes) OVER (
-                ORDER BY chunk_no ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+            SELECT count(*) AS n, min(chunk_no) AS first, max(chunk_no) AS last,
+                min(start_bytes) AS gone_bytes, min(start_lines) AS gone_lines,
+                coalesce(sum(bytes), 0) AS bytes, bool_and(start_bytes = ends_before) AS joined
+            FROM (SELECT *, coalesce(lag(start_bytes + bytes) OVER (ORDER BY chunk_no), start_bytes) AS ends_before
                 FROM session_output WHERE session_id = s.id) AS chunk
-        ) AS o WHERE s.owner_id = :mark
-        AND (o.n <> s.last_chunk OR o.last <> s.last_chunk OR o.bytes <> s.output_bytes OR NOT o.joined)
+        ) AS o WHERE s.owner_id = :mark AND s.last_chunk + o.n > 0
+        AND (o.n IS DISTINCT FROM o.last - o.first + 1 OR o.last IS DISTINCT FROM s.last_chunk
+            OR o.gone_bytes + o.bytes <> s.output_bytes OR NOT o.joined OR (o.first = 1) <> (o.gone_bytes = 0)
+            OR (o.first > 1 AND s.output_lines - o.gone_lines < 1000))
     """,
     "every event has an audit row of its instant": """
         SELECT s.id FROM sessions s JOIN session_events e ON e.session_id = s.id WHERE s.owner_id = :mark

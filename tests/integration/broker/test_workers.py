@@ -16,6 +16,7 @@ from broker import names
 from tests.support import eventually
 from tests.support.brokers import BrokerBench
 from workers.home import ROOT
+from workers.processes import ManagedProcess
 from workers.supervisor.supervisor import process_environment
 
 PREFORK = ("--pool", "prefork", "-c", "2")
@@ -76,10 +77,15 @@ def test_stopped_workers_give_back(bench: BrokerBench, how: str, pool: tuple[str
         assert set(bench.done().values()) == {1}
 
 
+def children_of(worker: ManagedProcess) -> list[int]:
+    """The processes of its pool."""
+    return [int(one) for one in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
+
+
 def test_a_stop_waits_for_what_a_child_was_given(bench: BrokerBench) -> None:
     """A message on its way into a child at the moment of a stop runs once, and nobody waits for anything else."""
     worker = bench.worker(*PREFORK)
-    children = [int(one) for one in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
+    children = children_of(worker)
     for child in children:
         os.kill(child, signal.SIGSTOP)
     bench.app().send_task("note", ["late"])
@@ -93,6 +99,16 @@ def test_a_stop_waits_for_what_a_child_was_given(bench: BrokerBench) -> None:
     worker.wait(15)
     assert bench.done() == {"late": 1}
     assert bench.settled()
+
+
+def test_a_child_killed_as_the_worker_starts_is_replaced(bench: BrokerBench) -> None:
+    """The worker goes on with another [T2]."""
+    worker = bench.worker(*PREFORK, kill_a_child=True)
+    bench.app().send_task("note", ["first"])
+    all_done(bench, ["first"], 30)
+    assert worker.running
+    assert "signal 9 (SIGKILL)" in worker.log_text()
+    eventually(lambda: len(children_of(worker)) == 2, 15)
 
 
 def test_a_soft_stop_hands_over(bench: BrokerBench) -> None:
