@@ -120,7 +120,9 @@ _READ = f"""
         ) AS found
         WINDOW reading AS (ORDER BY xid, id ROWS UNBOUNDED PRECEDING)
     ) AS e
-    LEFT JOIN sessions AS s ON s.id = e.session_id
+    LEFT JOIN LATERAL (
+        SELECT max_events, last_chunk, status FROM sessions WHERE id = e.session_id LIMIT 1  -- never read whole
+    ) AS s ON true
     LEFT JOIN outbox_failures AS f ON f.event_id = e.event_id
     WHERE e.place = 1 OR (e.ready AND e.size <= $4)
     ORDER BY e.xid, e.id

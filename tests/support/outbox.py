@@ -12,6 +12,7 @@ import redis
 from sqlalchemy import Connection, text
 
 import tasks.all  # noqa: F401 - declares the tasks
+from sessionfleet.jsontext import plain
 from sessionfleet.messages import message_type
 from tasks.outbox_drain import Drain, Step
 from tests.support.running import RunningFleet
@@ -29,7 +30,7 @@ class LocalWorker:
         from tasks.base import DECLARED, execute
 
         runtime = self.runtime.bound(uuid.uuid4().hex, name)
-        return execute(DECLARED[name], runtime, message_type(name).parse(arguments))
+        return plain(execute(DECLARED[name], runtime, message_type(name).parse(arguments)))
 
     def create(self, **arguments: Any) -> str:
         """A new session; its id."""
