@@ -59,8 +59,8 @@ class EmbeddedValkey(EmbeddedServer):
             "dir": f'"{self.data}"',
             "appendonly": "yes",
             "appendfsync": "everysec",
-            # By the default of 64 MB a busy server writes the file anew every few seconds, for a fifth of its time. So
-            # much of it is read in two seconds at a start.
+            # By the default of 64 MB a busy server writes the file anew every few seconds, for a fifth of its time.
+            # So much of it is read in two seconds at a start.
             "auto-aof-rewrite-min-size": "256mb",
             "save": '""',
             "maxmemory-policy": "noeviction",
