@@ -51,6 +51,9 @@ class Answer(NamedTuple):
     reply_to: str | None = None
     """The channel the caller listens on; None: it reads the Celery result."""
     ignored: bool = False
+    stored: bool = False
+    """Whether PostgreSQL keeps it under its idempotency key as the answer of this very task: should its message get
+    lost, the caller finds it there."""
 
 
 class Answering(Protocol):

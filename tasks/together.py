@@ -112,4 +112,5 @@ def _operation(call: Call) -> Operation:
 
 def _answer(call: Call, outcome: Outcome) -> Answer:
     error: FleetError | None = outcome.error
-    return Answer(call.task_id, outcome.answer, error, call.reply_to, call.ignore_result)
+    stored = error is None and not outcome.replayed
+    return Answer(call.task_id, outcome.answer, error, call.reply_to, call.ignore_result, stored)

@@ -55,7 +55,7 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         if channel.startswith(REPLIES):
             encoded = self.encode_result(result, state)
             if state in READY:
-                self._reply([(task_id, channel, _body(task_id, state, encoded))])
+                self._reply([(ANSWER + task_id, channel, _body(task_id, state, encoded))])
             return encoded
         if not self._breaker.allows():
             return self.encode_result(result, state)
@@ -69,13 +69,13 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
 
     def answer(self, answers: Sequence[Answer], before: Sequence[Call] = ()) -> None:
         """Answers of many tasks in one round trip: callers with a channel of their own get one message each, others,
-        in a second one, the Celery result of their task. The calls ``before`` are made before, in the same; an error
-        of theirs is only logged."""
+        in a second one, the Celery result of their task. A copy is left of what PostgreSQL does not keep. The calls
+        ``before`` are made before, in the same; an error of theirs is only logged."""
         replies, results = [], []
         for one in answers:
             body = _body(one.task_id, *_state_of(one))
             if one.reply_to is not None and one.reply_to.startswith(REPLIES):
-                replies.append((one.task_id, one.reply_to, body))
+                replies.append(("" if one.stored else ANSWER + one.task_id, one.reply_to, body))
             else:
                 results.append((self.get_key_for_task(one.task_id), body))
         if replies or before:
@@ -84,7 +84,8 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
             self._guarded(lambda: self._store(results))
 
     def _reply(self, replies: Sequence[tuple[str, str, bytes]], before: Sequence[Call] = ()) -> None:
-        keys = [ANSWER + task_id for task_id, _, _ in replies]
+        """Each reply: key of its copy, "" for none; channel; text."""
+        keys = [key for key, _, _ in replies]
         arguments = [part for _, channel, body in replies for part in (channel, body)]
         calls = [*before, Call(_answers, keys, [ANSWER_SECONDS, *arguments])]
         self._guarded(lambda: _made(run_calls(self.client, calls)))

@@ -2,9 +2,9 @@
 
 A client draws a mark once and listens on ONE channel of that name, subscribed before anything is sent; each of its
 messages names the channel, and a worker publishes all answers it has for the client at once. Nothing is subscribed
-or unsubscribed per call. What pub/sub may lose - a restarted server, a cut connection - lies ready by task id for
-half a minute and is fetched after each (re)connection and on a slow timer; beyond that, of a write, the fleet is
-asked for what PostgreSQL holds under its idempotency key.
+or unsubscribed per call. What pub/sub may lose - a restarted server, a cut connection - is looked for after each
+(re)connection and on a slow timer: the fleet is asked for what PostgreSQL holds under the idempotency keys of writes;
+of what is not kept there a copy lies ready by task id for half a minute.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class Replies:
                         pause = PAUSE
                         await self._fetch(redis)
                         subscribed.set()
+                        self._ask_for_silent_ones(0)
                         await self._read(redis, feed)
                 except LOST as error:
                     self._trouble = error
@@ -135,7 +136,7 @@ class Replies:
                 self._heard(heard)
             if loop.time() >= check_at:
                 await self._fetch(redis)
-                self._ask_for_silent_ones()
+                self._ask_for_silent_ones(SILENT_SECONDS)
                 check_at = loop.time() + CHECK_SECONDS
 
     async def _fetch(self, redis: Redis) -> None:
@@ -148,27 +149,28 @@ class Replies:
                 if data is not None:
                     self._heard(b"[" + data + b"]")
 
-    def _ask_for_silent_ones(self) -> None:
-        """Writes that got no answer for SILENT_SECONDS, one question at a time: it is answered like any call."""
+    def _ask_for_silent_ones(self, seconds: float) -> None:
+        """Writes that got no answer for so long, one question at a time: it is answered like any call."""
         if self._asking is not None and not self._asking.done():
             return
-        silent = monotonic() - SILENT_SECONDS
+        silent = monotonic() - seconds
         with self._lock:
             waiting = [
                 (reply.key, task_id) for task_id, reply in self._waiting.items() if reply.key and reply.since < silent
             ]
         if waiting:
-            wanted = dict(waiting[:FETCH_AT_ONCE])
-            self._asking = asyncio.create_task(self._find_stored(wanted), name="sessionfleet-stored")
+            self._asking = asyncio.create_task(self._find_stored(waiting), name="sessionfleet-stored")
 
-    async def _find_stored(self, wanted: dict[str, str]) -> None:
-        try:
-            found = await self._ask(list(wanted))
-        except FleetError:
-            return  # asked again with the next look
-        for one in found:
-            if wanted.get(one["idempotency_key"]) == one["task_id"]:  # else it is of another call with that key
-                self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
+    async def _find_stored(self, waiting: list[tuple[str, str]]) -> None:
+        for start in range(0, len(waiting), FETCH_AT_ONCE):
+            wanted = dict(waiting[start : start + FETCH_AT_ONCE])
+            try:
+                found = await self._ask(list(wanted))
+            except FleetError:
+                return  # asked again with the next look
+            for one in found:
+                if wanted.get(one["idempotency_key"]) == one["task_id"]:  # else it is of another call with that key
+                    self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
 
     def _heard(self, data: bytes) -> None:
         try:
