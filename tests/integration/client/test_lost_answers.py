@@ -90,19 +90,13 @@ def test_who_does_not_wait_so_long_is_told_and_may_repeat(apart: RunningFleet, r
 
 
 def test_the_copy_lies_ready_for_whoever_missed_the_message(fleet: RunningFleet) -> None:
-    """R-11: of a read, a refusal and a repeat, under the task id, for half a minute; the client looks there after each
-    new connection. A write is found by its key."""
+    """R-11: of a read, a refusal and a repeat, under the task id, for half a minute; the client looks there after
+    each new connection. A write is found by its key."""
     session_id = fleet.call("session.create", status="active")["id"]
-    touch = ("session.touch", {"session_id": session_id, "idempotency_key": str(uuid4())})
+    this: dict[str, Any] = {"session_id": session_id}
+    touch = ("session.touch", {**this, "idempotency_key": str(uuid4())})
     with Fleet.connect(**urls(fleet)) as client:
-        write, *others = client.submit_many(
-            [
-                touch,
-                touch,
-                ("session.get", {"session_id": session_id}),
-                ("session.resume", {"session_id": session_id}),
-            ]
-        )
+        write, *others = client.submit_many([touch, touch, ("session.get", this), ("session.resume", this)])
         for handle in (write, *others):
             with suppress(InvalidTransition):
                 assert handle.result(20)["id"] == session_id
