@@ -41,10 +41,10 @@ class Call(NamedTuple):
     arguments: Sequence[Any]
 
 
-def run_calls(client: Redis, calls: Sequence[Call]) -> list[Any]:
-    """Calls of any scripts in one round trip; answers or errors in their order. What the server did not know is
-    called again with its source, after the others. Raises only what the connection raises."""
-    answers = _pipelined(client, calls)
+def run_calls(client: Redis, calls: Sequence[Call], then: Sequence[Sequence[Any]] = ()) -> list[Any]:
+    """Calls of any scripts, ``then`` plain commands, in one round trip; answers or errors in their order. A script
+    that the server did not know is loaded and called after all else. Raises only what the connection raises."""
+    answers = _pipelined(client, calls, then)
     unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
     if unknown:
         for source in {calls[i].script.source for i in unknown}:
@@ -62,8 +62,10 @@ def checked(answers: list[Any]) -> list[Any]:
     return answers
 
 
-def _pipelined(client: Redis, calls: Sequence[Call]) -> list[Any]:
+def _pipelined(client: Redis, calls: Sequence[Call], then: Sequence[Sequence[Any]] = ()) -> list[Any]:
     with client.pipeline(transaction=False) as pipe:
         for script, keys, arguments in calls:
             pipe.evalsha(script.digest, len(keys), *keys, *arguments)
+        for command in then:
+            pipe.execute_command(*command)  # type: ignore[no-untyped-call]
         return list(pipe.execute(raise_on_error=False))

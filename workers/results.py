@@ -17,7 +17,7 @@ from celery.exceptions import BackendStoreError
 from redis.exceptions import RedisError
 
 from fanout.breaker import Breaker
-from fanout.script import Call, Script, run_calls
+from fanout.script import Call, run_calls
 from sessionfleet.errors import DeliveryLimit, FleetError, TimeLimit
 from sessionfleet.jsontext import encode
 from sessionfleet.names import ANSWER, ANSWER_SECONDS, REPLIES
@@ -25,8 +25,6 @@ from sessionfleet.request import READY
 from tasks.runtime import Answer
 
 log = logging.getLogger(__name__)
-
-_answers = Script("answers")
 
 TRIES = 2
 """The first may find a connection that a restarted server has closed."""
@@ -84,11 +82,13 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
             self._guarded(lambda: self._store(results))
 
     def _reply(self, replies: Sequence[tuple[str, str, bytes]], before: Sequence[Call] = ()) -> None:
-        """Each reply: key of its copy, "" for none; channel; text."""
-        keys = [key for key, _, _ in replies]
-        arguments = [part for _, channel, body in replies for part in (channel, body)]
-        calls = [*before, Call(_answers, keys, [ANSWER_SECONDS, *arguments])]
-        self._guarded(lambda: _made(run_calls(self.client, calls)))
+        """Each reply: key of its copy, "" for none; channel; text. A channel gets one message, a JSON list."""
+        copies = [("SET", key, body, "EX", ANSWER_SECONDS) for key, _, body in replies if key]
+        channels: dict[str, list[bytes]] = {}
+        for _, channel, body in replies:
+            channels.setdefault(channel, []).append(body)
+        messages = [("PUBLISH", channel, b"[" + b",".join(bodies) + b"]") for channel, bodies in channels.items()]
+        self._guarded(lambda: _made(run_calls(self.client, before, [*copies, *messages]), len(messages)))
 
     def _store(self, results: Sequence[tuple[Any, bytes]]) -> None:
         with self.client.pipeline(transaction=False) as pipe:
@@ -111,12 +111,13 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
                 return
 
 
-def _made(answers: Sequence[Any]) -> None:
-    for error in answers[:-1]:
+def _made(answers: Sequence[Any], messages: int) -> None:
+    """Raises what was said to the messages, which came last; the rest is only logged."""
+    for place, error in enumerate(answers, start=messages - len(answers)):
         if isinstance(error, RedisError):
+            if place >= 0:
+                raise error
             log.warning("Redis refused what goes with the answers: %s", error)
-    if isinstance(answers[-1], RedisError):
-        raise answers[-1]
 
 
 def _state_of(answer: Answer) -> tuple[str, Any]:
