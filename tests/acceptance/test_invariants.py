@@ -57,7 +57,7 @@ FAULTS = {
     "the last version is the session's": "UPDATE sessions SET state_version = 99 WHERE owner_id = :mark",
     "transitions are a chain that ends at the status": f"DELETE FROM session_transitions WHERE {OF_MARK} AND seq = 1",
     "each transition has its event at its seq": f"UPDATE session_transitions SET at = now() WHERE {OF_MARK}",
-    "chunks are numbered and begin where those before them end": f"""
+    "chunks are numbered and begin where those before them end; only what is beyond the buffer is gone": f"""
         UPDATE session_output SET start_bytes = 1 WHERE {OF_MARK} AND chunk_no = 1
     """,
     "every event has an audit row of its instant": f"UPDATE session_events SET task_id = 'x' WHERE {OF_MARK}",

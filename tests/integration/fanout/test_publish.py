@@ -166,14 +166,14 @@ def test_the_stream_of_a_deleted_session_goes_soon(publisher: Publisher, text: R
 
 def test_a_document_older_than_the_event_is_marked_stale(publisher: Publisher, client: Redis) -> None:
     cache = DocumentCache(client, 600)
-    shown = {"revision": 3, "id": "s-1", "last_seq": 3}
+    shown = {"revision": 3, "last_seq": 3, "id": "s-1"}
     cache.put([shown])
     publisher.publish([event(2), event(3)])
     assert cache.get("s-1") == shown
     publisher.publish([event(4)])
     assert cache.get("s-1") is None
-    assert cache.put([{"revision": 4, "id": "s-1", "last_seq": 3}]) == 0
-    assert cache.put([{"revision": 4, "id": "s-1", "last_seq": 4}]) == 1
+    assert cache.put([{"revision": 4, "last_seq": 3, "id": "s-1"}]) == 0
+    assert cache.put([{"revision": 4, "last_seq": 4, "id": "s-1"}]) == 1
     assert cache.get("s-1") is not None
 
 
