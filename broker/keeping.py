@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import uuid
+from abc import abstractmethod
 from collections import deque
 from contextlib import suppress
 from queue import Empty
@@ -215,5 +216,6 @@ class KeepingChannel(RingingChannel):
         self.ring(rung)  # the wait may have taken a bell with it, too
         self._unanswered = False
 
+    @abstractmethod
     def _hear(self, options: dict[str, Any]) -> bool:
-        raise NotImplementedError
+        """Read what has been answered; see :class:`broker.channel.SafeChannel`."""

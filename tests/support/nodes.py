@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,13 @@ class LocalProcess(CeleryTestContainer):  # type: ignore[misc]
         self.home = home
 
     @property
+    @abstractmethod
     def process(self) -> ManagedProcess:
-        raise NotImplementedError
+        """The one that runs."""
 
+    @abstractmethod
     def start(self) -> None:
         """Starts it and returns when it is ready."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ class LocalProcess(CeleryTestContainer):  # type: ignore[misc]
 
     def exec_run(self, command: str) -> tuple[int, bytes]:
         """Containers only: there is no other machine to run it on."""
-        raise NotImplementedError(command)
+        raise RuntimeError(f"{self.name} is no container: nothing can run {command!r} in it")
 
     def teardown(self) -> None:
         self.process.kill(_number("SIGCONT"))  # a test may have frozen it
