@@ -50,8 +50,11 @@ def run(
     policy: Policy,
     whole: Whole = "operation",
     lock_seconds: int | None = None,
+    *,
+    commit: bool = False,
 ) -> list[Outcome]:
-    """Run ``operations`` in order in the open transaction of ``db``; the caller commits.
+    """Run ``operations`` in order in the open transaction of ``db``; the caller commits. ``commit``: it is one of
+    :func:`sessions.store.transaction.joined` and nothing else happens in it: COMMIT may go with the last statement.
 
     Locks the sessions they name in id order. ``whole``: what happens entirely or not at all. Outcomes
     come in the order of the operations. ``lock_seconds``: how long to wait for a row that another transaction
@@ -71,7 +74,7 @@ def run(
     unknown = [op.key for op in refused if op.key not in replayable]
     if unknown and loader.is_stored(db, unknown):
         raise writer.KeyTaken  # they failed on what the first use of their key has left
-    writer.write(db, _joined(state.settled), state.answers, policy, loaded.now)
+    writer.write(db, _joined(state.settled), state.answers, policy, loaded.now, commit=commit)
     return outcomes
 
 

@@ -27,6 +27,7 @@ from sessions.change import Change, Context, Operation, Outcome
 from sessions.policy import Policy
 from sessions.queries import clock
 from sessions.store import loader, writer
+from sessions.store.transaction import joined
 from tasks.runtime import Runtime
 
 T = TypeVar("T")
@@ -133,8 +134,8 @@ def commit_operations(
     """
 
     def once() -> list[Outcome]:
-        with runtime.engine.begin() as db:
-            return unit.run(db, operations, runtime.policy, whole, lock_seconds)
+        with joined(runtime.engine) as db:
+            return unit.run(db, operations, runtime.policy, whole, lock_seconds, commit=True)
 
     return again(runtime, once)
 

@@ -23,6 +23,9 @@ from sessionfleet.jsontext import encode
 MOST = 200
 """Statements one connection keeps prepared; beyond them it begins anew."""
 
+BEGINS = "begins"
+"""In the info of a connection whose next statement begins a transaction (:mod:`sessions.store.transaction`)."""
+
 SEPARATOR = b"\x1e"
 """Between the values of a JSONB column: within JSON text a control character is always escaped."""
 
@@ -49,13 +52,15 @@ def run(
     *,
     lock_seconds: int | None = None,
     by_index: bool = False,
+    commit: bool = False,
 ) -> Ran:
     """Execute ``sql`` (parameters ``$1``, ``$2``, ... of ``types``), prepared on this connection.
 
     The text must come from a small set: no values in it. PREPARE outlives a roll-back, as does our note of it.
     ``lock_seconds``: how long it, and what follows in this transaction, waits for a lock, in place of the
     connection's own limit; set in the same round trip. ``by_index``: plan it over indexes, also where the tables
-    were empty when PostgreSQL last looked.
+    were empty when PostgreSQL last looked. ``commit``: COMMIT goes along, in a transaction of
+    :func:`sessions.store.transaction.joined`; the statement returns no rows then.
     Works past SQLAlchemy's result rows, which cost more than the statement; raises its errors all the same.
     """
     if not db.in_transaction():
@@ -63,11 +68,14 @@ def run(
     with closing(db.connection.cursor()) as cursor:
         try:
             name = _prepared(db, cursor, sql, types)
-            before = "" if lock_seconds is None else f"SET LOCAL lock_timeout = '{lock_seconds}s'; "
+            before = "BEGIN; " if db.info.pop(BEGINS, False) else ""
+            if lock_seconds is not None:
+                before += f"SET LOCAL lock_timeout = '{lock_seconds}s'; "
             if by_index:
                 before += "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; "
             places = ", ".join(["%s"] * len(parameters))
-            cursor.execute(f"{before}EXECUTE {name} ({places})", tuple(parameters))
+            after = "; COMMIT" if commit else ""
+            cursor.execute(f"{before}EXECUTE {name} ({places}){after}", tuple(parameters))
             return Ran(list(cursor.fetchall()) if cursor.description else [], cursor.rowcount)
         except db.dialect.loaded_dbapi.Error as error:
             raise _wrapped(db, sql, error) from error

@@ -42,8 +42,17 @@ class KeyTaken(Exception):
     """Another transaction stored an answer under the same key first: run again, it will replay."""
 
 
-def write(db: Connection, changes: Sequence[Settled], answers: Sequence[Row], policy: Policy, now: datetime) -> None:
-    """All rows of ``changes`` and the stored answers in one statement, whatever their number.
+def write(
+    db: Connection,
+    changes: Sequence[Settled],
+    answers: Sequence[Row],
+    policy: Policy,
+    now: datetime,
+    *,
+    commit: bool = False,
+) -> None:
+    """All rows of ``changes`` and the stored answers in one statement, whatever their number. ``commit``: COMMIT may
+    go with it, if it is the last one (:mod:`sessions.store.transaction`).
 
     The rows of ``sessions`` were locked by the loader, which has also removed what expired under these keys. Raises
     IntegrityError for a create that lost a race for its id and for a key that another transaction stored an answer
@@ -63,12 +72,13 @@ def write(db: Connection, changes: Sequence[Settled], answers: Sequence[Row], po
         _inserts(_audit, [row for change in changes for row in change.audit]),
         _answers(answers, now, policy.idempotency_life),
     ]
-    _execute(db, [part for part in parts if part.rows])
-    for change in changes:
-        if change.removed is not None:
-            _remove(db, change)
-        elif change.output and change.output[-1]["chunk_no"] % TRIM_EVERY < len(change.output):
-            _trim(db, change, policy)
+    removed = [change for change in changes if change.removed is not None]
+    trimmed = [change for change in changes if change.removed is None and _is_due(change)]
+    _execute(db, [part for part in parts if part.rows], commit=commit and not removed and not trimmed)
+    for change in removed:
+        _remove(db, change)
+    for change in trimmed:
+        _trim(db, change, policy)
 
 
 def store_answers(db: Connection, rows: Sequence[Row], now: datetime, life: timedelta) -> None:
@@ -98,8 +108,8 @@ class _Part:
         return statements.parameters(self.table, self.rows) + ids
 
 
-def _execute(db: Connection, parts: Sequence[_Part]) -> None:
-    """The parts as one statement, the last one as its body."""
+def _execute(db: Connection, parts: Sequence[_Part], *, commit: bool = False) -> None:
+    """The parts as one statement, the last one as its body. ``commit``: see :func:`sessions.store.statements.run`."""
     if not parts:
         return
     texts, types, values = [], [], []  # type: list[str], list[str], list[str]
@@ -109,7 +119,7 @@ def _execute(db: Connection, parts: Sequence[_Part]) -> None:
         values += part.parameters()
     before = ", ".join(f"part_{number} AS ({text})" for number, text in enumerate(texts[:-1], start=1))
     sql = f"WITH {before} {texts[-1]}" if before else texts[-1]
-    statements.run(db, sql, types, values)
+    statements.run(db, sql, types, values, commit=commit)
 
 
 def _inserts(table: Table, rows: Sequence[Row]) -> _Part:
@@ -144,6 +154,11 @@ def _remove(db: Connection, change: Settled) -> None:
             tuple_(_events.c.xid, _events.c.id) <= passed.scalar_subquery(),
         )
     )
+
+
+def _is_due(change: Settled) -> bool:
+    """Whether the session has written so much output since the last time that old chunks go."""
+    return bool(change.output) and change.output[-1]["chunk_no"] % TRIM_EVERY < len(change.output)
 
 
 def _trim(db: Connection, change: Settled, policy: Policy) -> None:
