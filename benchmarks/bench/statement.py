@@ -18,9 +18,9 @@ changed AS (
     RETURNING s.*, given.key
 ),
 documents AS MATERIALIZED (
-    SELECT id, key, last_seq, state_version, status, to_jsonb(changed)
+    SELECT id, key, last_seq, state_version, status, (to_jsonb(changed)
         - '{{key,next_check_at,warned_threshold,last_chunk}}'::text[]
-        || '{{"changed": true, "updates": ["context"]}}' AS document
+        || '{{"changed": true, "updates": ["context"]}}')::text AS document
     FROM changed
 ),
 events AS (
@@ -41,10 +41,11 @@ audit AS (
 ),
 answers AS (
     INSERT INTO idempotency_keys (key, operation, task_id, body_hash, answer, created_at, expires_at)
-    SELECT key, 'session.update', key, encode(sha256(key::bytea), 'hex'), document, now(), now() + interval '1 day'
+    SELECT key, 'session.update', key, encode(sha256(key::bytea), 'hex'), document::json, now(),
+        now() + interval '1 day'
     FROM documents
 )
-SELECT id::text, document::text FROM documents
+SELECT id::text, document FROM documents
 """
 
 

@@ -41,10 +41,10 @@ _LOCK = f"""
         ORDER BY id FOR NO KEY UPDATE
     )
     SELECT {_LOCKED}, clock_timestamp() AS now, (
-        SELECT jsonb_agg(
+        SELECT json_agg(
             CASE WHEN expires_at > clock_timestamp() THEN
-                jsonb_build_array(key, operation, task_id, body_hash, answer)
-            ELSE jsonb_build_array(key) END
+                json_build_array(key, operation, task_id, body_hash, answer)
+            ELSE json_build_array(key) END
         ) FROM idempotency_keys WHERE key = ANY ($3)
     )::text AS stored
     FROM (SELECT) AS always LEFT JOIN locked ON true

@@ -2,7 +2,7 @@
 
 A table's rows travel as a JSON array, so the text of a statement does not depend on their number and
 the server plans it once. PostgreSQL converts each value to its column's type, as it does for any literal.
-Values of JSONB columns go beside the array, a text per column: within it the server would parse each of
+Values of JSON and JSONB columns go beside the array, a text per column: within it the server would parse each of
 them twice, which was a fifth of what a write cost.
 """
 
@@ -27,7 +27,7 @@ BEGINS = "begins"
 """In the info of a connection whose next statement begins a transaction (:mod:`sessions.store.transaction`)."""
 
 SEPARATOR = b"\x1e"
-"""Between the values of a JSONB column: within JSON text a control character is always escaped."""
+"""Between the values of a JSON or JSONB column: within JSON text a control character is always escaped."""
 
 _dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -124,11 +124,11 @@ def types(table: Table, names: tuple[str, ...]) -> list[str]:
 def rows_of(table: Table, names: tuple[str, ...], parameter: int) -> str:
     """Rows of some columns of ``table`` from parameters number ``parameter`` and up, as a query."""
     plain, documents = _split(table, names)
-    columns = ", ".join(f'"{name}" {table.c[name].type.compile(_dialect)}' for name in plain)
+    columns = ", ".join(f'"{name}" {_sql_type(table, name)}' for name in plain)
     numbers = range(parameter + 1, parameter + 1 + len(documents))
     beside = [f"unnest(string_to_array(${number}, E'\\x1e', ''))" for number in numbers]  # nothing stands for NULL
     sources = [f"json_to_recordset(${parameter}) AS ({columns})", *beside]
-    read = ", ".join(f'"{name}"::jsonb' if name in documents else f'"{name}"' for name in names)
+    read = ", ".join(f'"{name}"::{_sql_type(table, name)}' if name in documents else f'"{name}"' for name in names)
     new = names_of([*plain, *documents])
     return f"SELECT {read} FROM ROWS FROM ({', '.join(sources)}) AS new({new})"  # noqa: S608 - names of ours
 
@@ -154,9 +154,13 @@ def update(table: Table, names: tuple[str, ...], parameter: int) -> str:
 
 @lru_cache(maxsize=1024)
 def _split(table: Table, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Those columns that go in the array, and the JSONB columns beside it."""
-    documents = tuple(name for name in names if isinstance(table.c[name].type, postgresql.JSONB))
+    """Those columns that go in the array, and the columns of documents beside it."""
+    documents = tuple(name for name in names if isinstance(table.c[name].type, postgresql.JSON))
     return tuple(name for name in names if name not in documents), documents
+
+
+def _sql_type(table: Table, name: str) -> str:
+    return table.c[name].type.compile(_dialect)
 
 
 def array(words: Iterable[str]) -> str:
