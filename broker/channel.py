@@ -23,7 +23,7 @@ from kombu.utils.json import loads
 from kombu.utils.scheduling import priority_cycle
 from redis.exceptions import NoScriptError
 
-from broker import names, shapes
+from broker import body, names, shapes
 from broker.asking import Fetch, Fetched
 from broker.keeping import KeepingChannel
 from broker.scripts import FETCH
@@ -321,7 +321,10 @@ class SafeChannel(KeepingChannel):
 def read(raw: bytes) -> tuple[Any, str | None]:
     """The decoded message and what is wrong with it, if anything."""
     try:
-        message = loads(raw)
-    except Exception as error:  # noqa: BLE001 - bytes of anybody, with decoders of anybody
-        return None, f"not JSON: {error}"
+        message = body.plain(raw)
+    except ValueError:
+        try:
+            message = loads(raw)
+        except Exception as error:  # noqa: BLE001 - bytes of anybody, with decoders of anybody
+            return None, f"not JSON: {error}"
     return message, shapes.flaw(message)

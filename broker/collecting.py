@@ -15,16 +15,15 @@ tasks; events for Flower, counters and revocation do (:mod:`broker.tidings`).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.worker import state
 
 from broker import limits
+from broker.body import plain
 from broker.names import DEATHS
 from broker.tidings import Tidings
 
@@ -34,8 +33,7 @@ UNCOMMON = ("eta", "expires", "retries", "group", "stamped_headers", "compressio
 """Headers that ask for something of Celery's own when they are set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One collected message: what a task body would see."""
 
     name: str
@@ -116,16 +114,11 @@ class Collector:
 
 def plain_arguments(message: Any) -> dict[str, Any] | None:
     """The keyword arguments of a message with nothing else in its body; None for any other."""
-    body = message.body
     if message.content_type != "application/json" or message.content_encoding not in ("utf-8", "utf8"):
         return None
-    if isinstance(body, bytes):
-        body = body.decode("utf-8", "replace")
-    if not isinstance(body, str) or '"__type__"' in body:  # a value that kombu reads as a Python object
-        return None
     try:
-        args, arguments, embedded = json.loads(body)
-    except (ValueError, TypeError, RecursionError):
+        args, arguments, embedded = plain(message.body)
+    except (ValueError, TypeError):
         return None
     if args or not isinstance(arguments, dict) or not isinstance(embedded, dict) or any(embedded.values()):
         return None

@@ -13,6 +13,9 @@ from typing import Any
 _TEXTS = ("content-type", "content-encoding")
 _NAMES = ("root_id", "parent_id", "group", "origin", "shadow", "lang", "argsrepr", "kwargsrepr")
 _SCALARS = (str, int, float, type(None))
+_TEXT = (str, type(None))
+_NUMBER = (int, type(None))
+_OBJECT = (dict, type(None))
 
 
 def flaw(message: Any) -> str | None:
@@ -32,17 +35,17 @@ def _properties(properties: Any) -> str | None:
     info = properties.get("delivery_info")
     if not isinstance(info, dict) or not isinstance(info.get("routing_key"), str):
         return "no delivery_info with a routing_key"
-    if not isinstance(info.get("exchange"), str | None):
+    if not isinstance(info.get("exchange"), _TEXT):
         return "exchange is not text"
     for name in ("reply_to", "correlation_id"):
-        if not isinstance(properties.get(name), str | None):
+        if not isinstance(properties.get(name), _TEXT):
             return f"property {name} is not text"
     return None
 
 
 def _content(message: dict[str, Any]) -> str | None:
     for name in _TEXTS:
-        if not isinstance(message.get(name), str | None):
+        if not isinstance(message.get(name), _TEXT):
             return f"{name} is not text"
     body, encoding = message.get("body"), message["properties"].get("body_encoding")
     if not isinstance(body, str):
@@ -64,7 +67,7 @@ def _headers(headers: Any) -> str | None:
         return None  # protocol 1 has none
     if not isinstance(headers, dict):
         return "headers are not an object"
-    if not isinstance(headers.get("compression"), str | None):
+    if not isinstance(headers.get("compression"), _TEXT):
         return "header compression is not text"
     return _task(headers) if "task" in headers else None
 
@@ -77,7 +80,7 @@ def _task(headers: dict[str, Any]) -> str | None:
         if not isinstance(headers.get(name), _SCALARS):
             return f"header {name} has a wrong type"
     for name in ("eta", "expires"):
-        if not isinstance(headers.get(name), str | None):
+        if not isinstance(headers.get(name), _TEXT):
             return f"header {name} is not a time"
     return _limits(headers) or _stamps(headers)
 
@@ -89,7 +92,7 @@ def _limits(headers: dict[str, Any]) -> str | None:
         if not right or not all(_is_limit(limit) for limit in limits):
             return "header timelimit is not a pair of seconds"
     for name in ("retries", "group_index", "replaced_task_nesting"):
-        if not isinstance(headers.get(name), int | None):
+        if not isinstance(headers.get(name), _NUMBER):
             return f"header {name} is not a number"
     return None
 
@@ -102,6 +105,6 @@ def _stamps(headers: dict[str, Any]) -> str | None:
     stamps = headers.get("stamped_headers")
     if stamps is not None and not (isinstance(stamps, list) and all(isinstance(stamp, str) for stamp in stamps)):
         return "stamped_headers is not a list of names"
-    if not isinstance(headers.get("stamps"), dict | None):
+    if not isinstance(headers.get("stamps"), _OBJECT):
         return "stamps is not an object"
     return None

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Protocol, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -37,6 +37,13 @@ MARK_LIFE = 300
 _put = Script("put_documents")
 
 
+class Cacheable(Protocol):
+    """A document that has a JSON text: a mapping, or the text itself with the fields by which it is filed."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def get(self, name: str, /) -> Any: ...
+
+
 class DocumentCache:
     """Documents by session id or external id; thread-safe, made after a fork.
 
@@ -53,7 +60,7 @@ class DocumentCache:
         self.breaker = breaker or breaker_of(client)
         self._fields = frozenset(fields)
 
-    def put(self, documents: Iterable[Mapping[str, Any]], *, hint: bool = False) -> int:
+    def put(self, documents: Iterable[Cacheable], *, hint: bool = False) -> int:
         """Caches each document unless a newer one (by ``revision``) is there; answers how many were stored.
 
         A document begins with ``revision`` and, where it has one, ``last_seq``, and needs ``id``; ``external_id`` is
@@ -65,7 +72,7 @@ class DocumentCache:
         return 0 if call is None else self._guarded(lambda: int(call.script.run(self.client, *call[1:])), 0)
 
     def putting(
-        self, documents: Iterable[Mapping[str, Any]], *, hint: bool = False, database: int | None = None
+        self, documents: Iterable[Cacheable], *, hint: bool = False, database: int | None = None
     ) -> Call | None:
         """The call that :meth:`put` makes, for somebody who makes it together with others; None for nothing to do.
         ``database``: the number of the cache's, for a connection to another one of the same server."""
@@ -120,7 +127,7 @@ class DocumentCache:
         """Forgets one entry; the next read fetches it from PostgreSQL."""
         self._guarded(lambda: self.client.unlink(document_key(session_id)), 0)
 
-    def _arguments(self, document: Mapping[str, Any]) -> list[Any]:
+    def _arguments(self, document: Cacheable) -> list[Any]:
         session_id, revision, last_seq = document["id"], int(document["revision"]), document.get("last_seq")
         return [revision, "" if last_seq is None else int(last_seq), encode(document), session_id]
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from sessionfleet.errors import FleetError
+from sessionfleet.jsontext import Encoded
 from sessionfleet.messages.base import Write
 from sessionfleet.words import OutputStream, Status
 from sessions.policy import Policy
@@ -120,13 +121,13 @@ class Operation(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one operation: an answer or an error, and the document to cache."""
+    """What became of one operation: an answer or an error, and the row whose document is to be cached."""
 
     answer: Any = None
     """JSON types, or :class:`sessionfleet.jsontext.Encoded`."""
     error: FleetError | None = None
     record: Record | None = None
     """The row as written; None when nothing was."""
-    document: dict[str, Any] | None = None
-    """The document of ``record``, as :func:`sessions.document.shown` has it."""
+    document: Encoded | None = None
+    """The document of ``record``, where the answer was made of it."""
     replayed: bool = False

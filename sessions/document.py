@@ -6,6 +6,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from sessionfleet.jsontext import Encoded
 from sessionfleet.words import Status
 from sessions.record import COLUMNS, Record
 
@@ -23,6 +24,23 @@ def shown(record: Record) -> dict[str, Any]:
     for name in INTERNAL:
         del made[name]
     return made
+
+
+class Document(Encoded):
+    """The document of a record as JSON text, and the fields by which the cache files it. ``text``: where it is made
+    already."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, record: Record, text: Encoded | None = None) -> None:
+        super().__init__(text or shown(record))
+        self._columns = record.columns
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name]
+
+    def get(self, name: str) -> Any:
+        return self._columns.get(name)
 
 
 def document(record: Record) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _json_patch(field: str, root: str, old: dict[str, Any], operations: Any) -> 
     patch: Patch = []
     for operation in operations:
         moved = dict(operation, path=root + operation["path"])
-        if "from" in operation:
+        if operation["op"] in ("move", "copy"):
             moved["from"] = root + operation["from"]
         if operation["op"] != "test":
             patch.append(moved)

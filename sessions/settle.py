@@ -75,15 +75,11 @@ def settle(session: Record | None, change: Change, operation: Operation, ctx: Co
     return settled
 
 
-def answer(change: Change, record: Record, document: Row) -> Row | Encoded:
-    """What the caller gets: the verb's own answer, or the document with `changed` and `updates`, which is stored,
-    and sent, as the same text."""
-    if change.answer is not None:
-        return change.answer(record)
-    given = document.copy()
-    given["changed"] = bool(change.create or change.columns or change.activity)
-    given["updates"] = list(change.updates)
-    return Encoded(given)
+def answer(change: Change, document: Encoded) -> Encoded:
+    """What the caller gets unless the verb has an answer of its own: the document with `changed` and `updates`, which
+    is stored, and sent, as the same text."""
+    changed = bool(change.create or change.columns or change.activity)
+    return document.with_fields({"changed": changed, "updates": list(change.updates)})
 
 
 def _differences(before: Record, new: Row) -> Row:

@@ -130,10 +130,14 @@ def _one(state: _Run, operation: Operation) -> Outcome:
     if wrote:
         state.settled.append(settled)
         state.records[record.external_id] = state.records[record.id] = record
-    document = shown(record)
     if change.error is not None:
-        return Outcome(error=change.error, record=record, document=document)
-    given = answer(change, record, document)
+        return Outcome(error=change.error, record=record)
+    document: Encoded | None = None
+    if change.answer is not None:
+        given: Any = change.answer(record)
+    else:
+        document = Encoded(shown(record))
+        given = answer(change, document)
     if operation.idempotent:
         _keep_answer(state, operation, given)
     return Outcome(answer=given, record=record, document=document) if wrote else Outcome(answer=given)

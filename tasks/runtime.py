@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, Self
 
 from sqlalchemy import Engine
 
-from fanout.cache import DocumentCache
+from fanout.cache import Cacheable, DocumentCache
 from sessionfleet.errors import FleetError
 from sessionfleet.words import Priority
 from sessions.policy import Policy
@@ -60,7 +60,7 @@ class Answering(Protocol):
     """Delivers answers of tasks that ran together and puts the documents they committed into the cache, before the
     callers hear of them, with a hint for the relay. Never raises: all of it is in PostgreSQL."""
 
-    def __call__(self, answers: Sequence[Answer], documents: Sequence[Mapping[str, Any]], /) -> None: ...
+    def __call__(self, answers: Sequence[Answer], documents: Sequence[Cacheable], /) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

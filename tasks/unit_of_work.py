@@ -24,6 +24,7 @@ from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import unit
 from sessions.change import Change, Context, Operation, Outcome
+from sessions.document import Document
 from sessions.policy import Policy
 from sessions.queries import clock
 from sessions.store import loader, writer
@@ -31,8 +32,6 @@ from sessions.store.transaction import joined
 from tasks.runtime import Runtime
 
 T = TypeVar("T")
-Document = dict[str, Any]
-
 Step = tuple[Callable[[Any, Any, Context], Change], Write]
 """A session verb with its message."""
 
@@ -230,8 +229,8 @@ def publish(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
 
 def documents_of(outcomes: Sequence[Outcome]) -> list[Document]:
     """The last document of each session among ``outcomes``."""
-    found = {outcome.record.id: outcome.document for outcome in outcomes if outcome.record and outcome.document}
-    return list(found.values())
+    last = {outcome.record.id: outcome for outcome in outcomes if outcome.record is not None}
+    return [Document(outcome.record, outcome.document) for outcome in last.values() if outcome.record is not None]
 
 
 def _committed(runtime: Runtime, work: Work) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from fanout.cache import DocumentCache
+from fanout.cache import Cacheable, DocumentCache
 from fanout.script import Call
 from tasks.runtime import Answer
 from workers.settings_urls import redis_database, with_redis_database
@@ -27,7 +27,7 @@ class Delivery:
         same = with_redis_database(cache_url, 0) == with_redis_database(result_url, 0)
         self._database = (redis_database(cache_url) or 0) if same else None
 
-    def __call__(self, answers: Sequence[Answer], documents: Sequence[Mapping[str, Any]], /) -> None:
+    def __call__(self, answers: Sequence[Answer], documents: Sequence[Cacheable], /) -> None:
         if self._database is not None and documents and answers:
             putting = self._cache.putting(documents, hint=True, database=self._database)
             self._answer(answers, [putting] if putting else [])

@@ -19,12 +19,14 @@ from redis.exceptions import RedisError
 from fanout.breaker import Breaker
 from fanout.script import Call, run_calls
 from sessionfleet.errors import DeliveryLimit, FleetError, TimeLimit
-from sessionfleet.jsontext import encode
+from sessionfleet.jsontext import Encoded, encode
 from sessionfleet.names import ANSWER, ANSWER_SECONDS, REPLIES
 from sessionfleet.request import READY
 from tasks.runtime import Answer
 
 log = logging.getLogger(__name__)
+
+Stored = dict[str, Any]
 
 TRIES = 2
 """The first may find a connection that a restarted server has closed."""
@@ -53,7 +55,7 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         if channel.startswith(REPLIES):
             encoded = self.encode_result(result, state)
             if state in READY:
-                self._reply([(ANSWER + task_id, channel, _body(task_id, state, encoded))])
+                self._reply([(ANSWER + task_id, channel, _stored(task_id, state, encoded, _now()))])
             return encoded
         if not self._breaker.allows():
             return self.encode_result(result, state)
@@ -69,25 +71,27 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         """Answers of many tasks in one round trip: callers with a channel of their own get one message each, others,
         in a second one, the Celery result of their task. A copy is left of what PostgreSQL does not keep. The calls
         ``before`` are made before, in the same; an error of theirs is only logged."""
-        replies, results = [], []
+        replies, results, done = [], [], _now()
         for one in answers:
-            body = _body(one.task_id, *_state_of(one))
+            given = _stored(one.task_id, *_state_of(one), done)
             if one.reply_to is not None and one.reply_to.startswith(REPLIES):
-                replies.append(("" if one.stored else ANSWER + one.task_id, one.reply_to, body))
+                replies.append(("" if one.stored else ANSWER + one.task_id, one.reply_to, given))
             else:
-                results.append((self.get_key_for_task(one.task_id), body))
+                results.append((self.get_key_for_task(one.task_id), encode(given)))
         if replies or before:
             self._reply(replies, before)
         if results:
             self._guarded(lambda: self._store(results))
 
-    def _reply(self, replies: Sequence[tuple[str, str, bytes]], before: Sequence[Call] = ()) -> None:
-        """Each reply: key of its copy, "" for none; channel; text. A channel gets one message, a JSON list."""
-        copies = [("SET", key, body, "EX", ANSWER_SECONDS) for key, _, body in replies if key]
-        channels: dict[str, list[bytes]] = {}
-        for _, channel, body in replies:
-            channels.setdefault(channel, []).append(body)
-        messages = [("PUBLISH", channel, b"[" + b",".join(bodies) + b"]") for channel, bodies in channels.items()]
+    def _reply(self, replies: Sequence[tuple[str, str, Stored]], before: Sequence[Call] = ()) -> None:
+        """Each reply: key of its copy, "" for none; channel; result. A channel gets one message, a JSON list."""
+        copies, channels = [], {}  # type: list[tuple[Any, ...]], dict[str, list[Stored | Encoded]]
+        for key, channel, given in replies:
+            told = Encoded(given) if key else given
+            if isinstance(told, Encoded):
+                copies.append(("SET", key, told.text, "EX", ANSWER_SECONDS))
+            channels.setdefault(channel, []).append(told)
+        messages = [("PUBLISH", channel, encode(told)) for channel, told in channels.items()]
         self._guarded(lambda: _made(run_calls(self.client, before, [*copies, *messages]), len(messages)))
 
     def _store(self, results: Sequence[tuple[Any, bytes]]) -> None:
@@ -131,11 +135,20 @@ def _state_of(answer: Answer) -> tuple[str, Any]:
     }
 
 
-def _body(task_id: str, state: str, result: Any) -> bytes:
+def _stored(task_id: str, state: str, result: Any, done: str) -> Stored:
     """A result in Celery's shape."""
-    done = datetime.now(UTC).isoformat()
-    shape = {"status": state, "result": result, "traceback": None, "children": [], "date_done": done}
-    return encode({**shape, "task_id": task_id})
+    return {
+        "status": state,
+        "result": result,
+        "traceback": None,
+        "children": [],
+        "date_done": done,
+        "task_id": task_id,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def typed(error: Any, request: Any) -> Any:

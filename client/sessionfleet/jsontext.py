@@ -6,6 +6,7 @@ Exact in any case: what orjson cannot hold, such as integers beyond 64 bits, the
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -36,6 +37,12 @@ class Encoded:
 
     def __repr__(self) -> str:
         return self.text.decode()
+
+    def with_fields(self, more: Mapping[str, Any]) -> Encoded:
+        """An object with more fields behind those it has; neither may be empty, and nothing is encoded twice."""
+        made = Encoded(self)
+        made.text = b"%b,%b" % (self.text[:-1], encode(more)[1:])
+        return made
 
     @property
     def value(self) -> Any:

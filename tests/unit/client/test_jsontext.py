@@ -111,6 +111,14 @@ def test_what_is_encoded_stands_in_any_place(library: str, value: Any) -> None:
     assert_same(jsontext.plain([encoded, 2**70]), [value, 2**70])
 
 
+@EACH_WAY
+@given(value=VALUES)
+def test_fields_are_added_behind_what_is_encoded(library: str, value: Any) -> None:
+    encoded = jsontext.Encoded({"a": value})
+    assert encoded.with_fields({"b": [value]}).text == jsontext.encode({"a": value, "b": [value]})
+    assert encoded.text == jsontext.encode({"a": value})
+
+
 def test_identifiers_and_decimals_are_text(library: str) -> None:
     identifier = UUID("12345678-1234-8234-8234-123456789abc")
     assert json.loads(jsontext.encode([identifier, Decimal("1.50")])) == [str(identifier), "1.50"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionfleet import messages as m
-from sessionfleet.jsontext import plain
+from sessionfleet.jsontext import Encoded, plain
 from sessions import creation
 from sessions.change import AuditDraft, Change, ChunkDraft, EventDraft
 from sessions.record import COLUMNS
@@ -110,7 +110,7 @@ def test_a_create_writes_every_column_and_begins_at_one() -> None:
     assert rows.events[2]["entity_ids"] == ["e"]
     [move] = rows.transitions
     assert (move["from_status"], move["to_status"], move["seq"], move["reason"]) == (None, "active", 1, "asked")
-    assert plain(answer(change, rows.record, {}))["changed"] is True
+    assert plain(answer(change, Encoded({"id": rows.record.id})))["changed"] is True
 
 
 def test_changes_of_one_session_become_one_write() -> None:

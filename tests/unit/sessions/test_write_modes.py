@@ -167,6 +167,14 @@ def test_no_patch_does_worse_than_a_typed_error(old: dict[str, Any], operations:
         assert exact(replayed(old, patch)) == exact(new)
 
 
+@pytest.mark.parametrize("stray", [None, 7, "/a"])
+def test_a_from_that_means_nothing_is_no_error(stray: Any) -> None:
+    """RFC 6902, section 4: members that an operation does not define are ignored."""
+    new, patch = patches.apply("patch", "context", {}, [{"op": "add", "path": "/b", "value": 1, "from": stray}])
+    assert new == {"b": 1}
+    assert replayed({}, patch) == new
+
+
 def test_copies_cannot_grow_without_bound() -> None:
     doubling = [{"op": "copy", "from": "", "path": f"/{n}"} for n in range(60)]
 
