@@ -17,6 +17,7 @@ from sessionfleet.buffer import SendBuffer, Unsent
 from sessionfleet.cached import CachedDocuments
 from sessionfleet.chunk import Chunk
 from sessionfleet.consumer import BATCH, AsyncConsumer
+from sessionfleet.envelope import Letter, message_of
 from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
@@ -95,7 +96,7 @@ class AsyncFleet:
         self.servers = servers
         self.submit_timeout = submit_timeout
         self.replies = Replies(servers.result_url, self._stored_answers)
-        self.publisher = Publisher(servers.broker_url, submit_timeout, self.replies.channel)
+        self.publisher = Publisher(servers.broker_url, submit_timeout)
         self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
         self._outbox = Outbox(self._publish_now, AT_ONCE)
         self._documents = CachedDocuments(servers.cache_url)
@@ -135,25 +136,20 @@ class AsyncFleet:
         **arguments: Any,
     ) -> AsyncHandle:
         """Send an operation without waiting for its answer; see :meth:`Fleet.submit`."""
-        request = prepare(
-            self.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
-        )
+        letter = self.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handle = self._handle(request)
-        await self._publish(request, until=until)
+        handle = AsyncHandle(letter.request, self.replies.expect(letter.request))
+        await self._publish(letter, until=until)
         return handle
 
     async def submit_many(self, calls: Iterable[tuple[str, Arguments]]) -> list[AsyncHandle]:
         """Send many operations in one round trip; see :meth:`Fleet.submit_many`."""
-        requests = [prepare(self.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
+        letters = [self.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handles = [
-            AsyncHandle(request, self.replies.expect(request.task_id, request.idempotency_key))
-            for request in requests
-        ]
-        await self._publish(*requests, until=until)
+        handles = [AsyncHandle(letter.request, self.replies.expect(letter.request)) for letter in letters]
+        await self._publish(*letters, until=until)
         return handles
 
     async def send(
@@ -166,11 +162,10 @@ class AsyncFleet:
         **arguments: Any,
     ) -> str:
         """Send an operation whose answer nobody wants; see :meth:`Fleet.send`."""
-        request = prepare(
-            self.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
-        )
-        await self._publish(request, until=time.monotonic() + self.submit_timeout, ignore_result=True)
-        return request.task_id
+        letter = self.letter(name, arguments, False, deadline=deadline, message_priority=message_priority)
+        until = time.monotonic() + self.submit_timeout
+        await self._publish(letter, until=until, ignore_result=True)
+        return letter.request.task_id
 
     async def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
         """A session's document from the cache, else by ``session.get``; see :meth:`Fleet.get`."""
@@ -208,9 +203,6 @@ class AsyncFleet:
         with unless_ended():
             name, more = to_end(document)
             await self.call(name, **more)
-
-    def _handle(self, request: Request) -> AsyncHandle:
-        return AsyncHandle(request, self.replies.expect(request.task_id, request.idempotency_key))
 
     async def _stored_answers(self, keys: list[str]) -> list[dict[str, Any]]:
         found = await self.call("session.answers", STORED_SECONDS, message_priority="critical", keys=keys)
@@ -297,39 +289,46 @@ class AsyncFleet:
         self._following.add(subscription)
         return subscription
 
-    def publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
+    def letter(self, name: str, arguments: dict[str, Any], answered: bool = True, **options: Any) -> Letter:
+        """A call as it will be sent; ``options`` are those of :func:`prepare`, and so are the errors. Not
+        ``answered``: nobody waits for it."""
+        request = prepare(self.replies.new_id(), name, arguments, **options)
+        return Letter(request, message_of(request, self.replies.channel if answered else None))
+
+    def publish(self, *letters: Letter, until: float, ignore_result: bool = False) -> None:
         """Send them now, from whatever thread: behind the buffer, and into it if the broker does not take them and
         nobody waits for their answers. Raises :class:`Unavailable` by ``until``, or :class:`BufferFull`."""
         if self.buffer is not None and ignore_result:
-            for request in requests:
-                self.buffer.send(request)
+            for letter in letters:
+                self.buffer.send(letter)
             return
-        if self.buffer is not None and requests:
+        if self.buffer is not None and letters:
             spare = until - self.publisher.attempt_seconds - time.monotonic()
             if waiting := self.buffer.flush(spare):
+                first = letters[0].request
                 raise Unavailable(
                     service="the broker",
                     reason=f"{len(waiting)} messages of this client wait for it",
-                    operation=requests[0].name,
-                    task_id=requests[0].task_id,
-                    idempotency_key=requests[0].idempotency_key,
+                    operation=first.name,
+                    task_id=first.task_id,
+                    idempotency_key=first.idempotency_key,
                 )
-        for start in range(0, len(requests), AT_ONCE):
-            self.publisher.publish(*requests[start : start + AT_ONCE], until=until, ignore_result=ignore_result)
+        for start in range(0, len(letters), AT_ONCE):
+            self.publisher.publish(*letters[start : start + AT_ONCE], until=until)
 
     async def flush(self, timeout: float) -> list[Unsent]:
         """Wait for the buffer; see :meth:`Fleet.flush`."""
         buffer = self.buffer
         return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
 
-    async def _publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
-        if self.buffer is not None or not requests:
-            await self._publish_now(requests, until, ignore_result)
+    async def _publish(self, *letters: Letter, until: float, ignore_result: bool = False) -> None:
+        if self.buffer is not None or not letters:
+            await self._in_thread(lambda: self.publish(*letters, until=until, ignore_result=ignore_result))
         else:
-            await self._outbox.put(requests, until, ignore_result)
+            await self._outbox.put(letters, until)
 
-    async def _publish_now(self, requests: Sequence[Request], until: float, ignore_result: bool) -> None:
-        await self._in_thread(lambda: self.publish(*requests, until=until, ignore_result=ignore_result))
+    async def _publish_now(self, letters: Sequence[Letter], until: float) -> None:
+        await self._in_thread(lambda: self.publish(*letters, until=until))
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._threads is None:

@@ -9,9 +9,9 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 
+from sessionfleet.envelope import Letter
 from sessionfleet.errors import BufferFull, Unavailable, ValidationFailed
 from sessionfleet.publisher import Publisher
-from sessionfleet.request import Request
 
 MOST = 1_000_000
 PAUSE = 0.2
@@ -47,31 +47,32 @@ class SendBuffer:
         self._publisher = publisher
         self._limit = limit
         self._seconds = submit_timeout
-        self._kept: deque[Request] = deque()
+        self._kept: deque[Letter] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def send(self, request: Request) -> None:
+    def send(self, letter: Letter) -> None:
         """Send it, or keep it. Waits for the broker, up to submit_timeout, only where none is kept
         yet. Raises :class:`BufferFull`."""
         with self._changed:
             if self._kept:
-                self._keep(request)
+                self._keep(letter)
                 return
         try:
-            self._publisher.publish(request, until=time.monotonic() + self._seconds, ignore_result=True)
+            self._publisher.publish(letter, until=time.monotonic() + self._seconds)
         except Unavailable as error:
             with self._changed:
                 if not self._kept:
                     log.warning("messages are kept until the broker takes them: %s", error)
-                self._keep(request)
+                self._keep(letter)
 
     def flush(self, timeout: float) -> list[Unsent]:
         """Wait until all were sent, at most ``timeout`` seconds; what is still kept, the oldest first."""
         with self._changed:
             self._changed.wait_for(lambda: not self._kept, max(0.0, timeout))
-            return [Unsent(one.name, one.task_id, one.idempotency_key) for one in self._kept]
+            kept = [letter.request for letter in self._kept]
+        return [Unsent(one.name, one.task_id, one.idempotency_key) for one in kept]
 
     def close(self, timeout: float) -> list[Unsent]:
         """:meth:`flush`, then give the rest up. Ends the thread; that takes up to submit_timeout more while
@@ -88,15 +89,16 @@ class SendBuffer:
             log.warning("%d messages were kept and never sent", len(left))
         return left
 
-    def _keep(self, request: Request) -> None:
+    def _keep(self, letter: Letter) -> None:
         if self._closed or len(self._kept) >= self._limit:
+            request = letter.request
             raise BufferFull(
                 limit=self._limit,
                 operation=request.name,
                 task_id=request.task_id,
                 idempotency_key=request.idempotency_key,
             )
-        self._kept.append(request)
+        self._kept.append(letter)
         if self._thread is None:
             self._thread = threading.Thread(target=self._drain, name="sessionfleet-buffer", daemon=True)
             self._thread.start()
@@ -111,7 +113,7 @@ class SendBuffer:
                     return
                 oldest = list(islice(self._kept, many))
             try:
-                self._publisher.publish(*oldest, until=time.monotonic() + self._seconds, ignore_result=True)
+                self._publisher.publish(*oldest, until=time.monotonic() + self._seconds)
             except Unavailable:
                 many = 1  # large ones may go one by one where many do not in time
                 with self._changed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,14 @@ LARGEST = 64 * 1024 * 1024
 """Bytes of a message; workers put a larger one away unread."""
 
 _EMBEDDED = '{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A request and the message it is sent as, the same however often it is sent."""
+
+    request: Request
+    payload: bytes
 
 
 def message_of(request: Request, reply_to: str | None) -> bytes:

@@ -21,7 +21,7 @@ from sessionfleet.event import Event
 from sessionfleet.event_stream import EventStream
 from sessionfleet.loop_thread import LoopThread
 from sessionfleet.replies import Reply
-from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
+from sessionfleet.request import Answer, Request, answer_of, next_page
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
 from sessionfleet.session_frames import Frames
@@ -151,14 +151,12 @@ class Fleet:
         """Send an operation without waiting for its answer. Raises :class:`Unavailable` within
         submit_timeout when the broker does not take it; it may have been taken even then."""
         remote = self._here()
-        request = prepare(
-            remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
-        )
+        letter = remote.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        reply = remote.replies.expect(request.task_id, request.idempotency_key)
-        remote.publish(request, until=until)
-        return Handle(request, reply)
+        handle = Handle(letter.request, remote.replies.expect(letter.request))
+        remote.publish(letter, until=until)
+        return handle
 
     def submit_many(self, calls: Iterable[tuple[str, Arguments]]) -> list[Handle]:
         """Send many operations in one round trip, each ``(name, arguments)`` a message of its own; their handles
@@ -168,12 +166,12 @@ class Fleet:
         when the broker does not take them: any may have been taken even then.
         """
         remote = self._here()
-        requests = [prepare(remote.replies.new_id(), name, dict(arguments)) for name, arguments in calls]
+        letters = [remote.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        replies = [remote.replies.expect(one.task_id, one.idempotency_key) for one in requests]
-        remote.publish(*requests, until=until)
-        return [Handle(request, reply) for request, reply in zip(requests, replies, strict=True)]
+        handles = [Handle(letter.request, remote.replies.expect(letter.request)) for letter in letters]
+        remote.publish(*letters, until=until)
+        return handles
 
     def _listen(self, remote: AsyncFleet) -> None:
         if not remote.replies.listening:
@@ -191,12 +189,10 @@ class Fleet:
         """Send an operation whose answer nobody wants; gives its task id. Half the cost of
         :meth:`submit` for the worker."""
         remote = self._here()
-        request = prepare(
-            remote.replies.new_id(), name, arguments, deadline=deadline, message_priority=message_priority
-        )
+        letter = remote.letter(name, arguments, False, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
-        remote.publish(request, until=until, ignore_result=True)
-        return request.task_id
+        remote.publish(letter, until=until, ignore_result=True)
+        return letter.request.task_id
 
     def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
         """A session's document by either id: straight from the fleet's cache, without a worker, when it is there

@@ -7,17 +7,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from sessionfleet.request import Request
+from sessionfleet.envelope import Letter
 
-Send = Callable[[Sequence[Request], float, bool], Awaitable[None]]
-"""Sends requests in one round trip until an instant (``time.monotonic()``); ``True``: nobody waits for answers."""
+Send = Callable[[Sequence[Letter], float], Awaitable[None]]
+"""Sends letters in one round trip until an instant (``time.monotonic()``)."""
 
 
 @dataclass(slots=True)
 class _Parcel:
-    requests: Sequence[Request]
+    letters: Sequence[Letter]
     until: float
-    ignore_result: bool
     sent: asyncio.Future[None]
 
 
@@ -30,10 +29,10 @@ class Outbox:
         self._parcels: list[_Parcel] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def put(self, requests: Sequence[Request], until: float, ignore_result: bool) -> None:
+    async def put(self, letters: Sequence[Letter], until: float) -> None:
         """Return once they were sent; raises what sending raises."""
         loop = asyncio.get_running_loop()
-        parcel = _Parcel(requests, until, ignore_result, loop.create_future())
+        parcel = _Parcel(letters, until, loop.create_future())
         self._parcels.append(parcel)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run(), name="sessionfleet-outbox")
@@ -47,10 +46,10 @@ class Outbox:
     async def _run(self) -> None:
         while self._parcels:
             taken = self._take()
-            requests = [request for parcel in taken for request in parcel.requests]
+            letters = [letter for parcel in taken for letter in parcel.letters]
             try:
                 # The first of them has the least time left: they came in this order, each with the same time.
-                await self._send(requests, taken[0].until, taken[0].ignore_result)
+                await self._send(letters, taken[0].until)
             except Exception as error:  # noqa: BLE001 - each sender is told
                 for parcel in taken:
                     if not parcel.sent.done():
@@ -62,10 +61,10 @@ class Outbox:
 
     def _take(self) -> list[_Parcel]:
         """The oldest and what may go with it."""
-        kind, count, place = self._parcels[0].ignore_result, 0, 0
+        count, place = 0, 0
         for parcel in self._parcels:
-            count += len(parcel.requests)
-            if parcel.ignore_result != kind or (place and count > self._most):
+            count += len(parcel.letters)
+            if place and count > self._most:
                 break
             place += 1
         taken, self._parcels = self._parcels[:place], self._parcels[place:]

@@ -19,10 +19,9 @@ from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from sessionfleet.envelope import message_of
+from sessionfleet.envelope import Letter
 from sessionfleet.errors import Unavailable
 from sessionfleet.names import BELL, BELL_LIFE_MS, list_of
-from sessionfleet.request import Request
 
 CONNECTIONS = 8
 """Broker connections of one client, at most; more threads than that take turns."""
@@ -37,14 +36,10 @@ MAX_PAUSE = 0.4
 
 
 class Publisher:
-    """Sends requests; safe to use from many threads. Opens its connections on first use.
+    """Sends letters; safe to use from many threads. Opens its connections on first use."""
 
-    ``reply_to``: the channel on which this client hears answers.
-    """
-
-    def __init__(self, broker_url: str, submit_timeout: float, reply_to: str) -> None:
+    def __init__(self, broker_url: str, submit_timeout: float) -> None:
         self.attempt_seconds = submit_timeout * (CONNECT_SHARE + ANSWER_SHARE)
-        self._reply_to = reply_to
         self._pool = ConnectionPool.from_url(
             broker_url,
             protocol=2,
@@ -57,13 +52,12 @@ class Publisher:
         self._redis: Redis = Redis(connection_pool=self._pool)
         self._free = threading.BoundedSemaphore(CONNECTIONS)
 
-    def publish(self, *requests: Request, until: float, ignore_result: bool = False) -> None:
+    def publish(self, *letters: Letter, until: float) -> None:
         """Put messages into their queues, in order, in one round trip. Raises :class:`Unavailable` at the latest at
         ``until`` (``time.monotonic()``); then any of them may or may not have arrived."""
         lists: dict[tuple[str, int], list[bytes]] = {}
-        for request in requests:
-            payload = message_of(request, None if ignore_result else self._reply_to)
-            lists.setdefault((request.queue, request.priority), []).append(payload)
+        for letter in letters:
+            lists.setdefault((letter.request.queue, letter.request.priority), []).append(letter.payload)
         pause, attempts = PAUSE, 0
         while True:
             attempts += 1
@@ -72,7 +66,7 @@ class Publisher:
                 return
             except (RedisError, OSError) as error:
                 if time.monotonic() + pause > until - self.attempt_seconds:
-                    first = requests[0]
+                    first = letters[0].request
                     raise Unavailable(
                         service="the broker",
                         reason=str(error) or type(error).__name__,

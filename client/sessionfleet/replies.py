@@ -24,7 +24,7 @@ from sessionfleet.errors import FleetError, Unavailable
 from sessionfleet.feed import LOST, Feed, client, end
 from sessionfleet.jsontext import decode
 from sessionfleet.names import ANSWER, REPLIES
-from sessionfleet.request import READY
+from sessionfleet.request import READY, Request
 
 CHECK_SECONDS = 2.0
 """How often waiting answers are looked up by key, in case their message was lost."""
@@ -74,11 +74,11 @@ class Replies:
         mark, drawn = self._mark, secrets.token_hex(9)
         return f"{mark[:8]}-{mark[8:]}-8{drawn[:3]}-8{drawn[3:6]}-{drawn[6:]}"
 
-    def expect(self, task_id: str, key: str | None = None) -> Reply:
-        """Wait for this answer from now on, as long as the reply object is kept."""
-        reply = Reply(key)
+    def expect(self, request: Request) -> Reply:
+        """Wait for its answer from now on, as long as the reply object is kept."""
+        reply = Reply(request.idempotency_key)
         with self._lock:
-            self._waiting[task_id] = reply
+            self._waiting[request.task_id] = reply
         return reply
 
     @property

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 
+from sessionfleet.envelope import Letter, message_of
 from sessionfleet.publisher import Publisher
 from sessionfleet.request import Request
 from tests.support import eventually
@@ -22,8 +23,10 @@ ARGUMENTS: dict[str, Any] = {"text": "ü 日本 🙂 \x00", "large": 2**70, "dee
 
 
 def send(bench: BrokerBench, *requests: Request, ignore_result: bool = False) -> None:
-    publisher = Publisher(bench.url, 5, CHANNEL)
-    publisher.publish(*requests, until=time.monotonic() + 5, ignore_result=ignore_result)
+    publisher = Publisher(bench.url, 5)
+    reply_to = None if ignore_result else CHANNEL
+    letters = [Letter(one, message_of(one, reply_to)) for one in requests]
+    publisher.publish(*letters, until=time.monotonic() + 5)
     publisher.close()
 
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from sessionfleet import AsyncFleet, Fleet
+from sessionfleet.envelope import Letter
 from sessionfleet.errors import (
     CallTimeout,
     SessionNotFound,
@@ -17,7 +18,6 @@ from sessionfleet.errors import (
     ValidationFailed,
     VersionConflict,
 )
-from sessionfleet.request import Request
 from tests.support import RunningFleet
 from tests.support.asking import get, new
 
@@ -33,9 +33,9 @@ def sent(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     publisher = fleet.client._here().publisher
     publish = publisher.publish
 
-    def counted(request: Request, **options: object) -> None:
-        sizes.append(len(request.arguments["operations"]))
-        publish(request, **options)  # type: ignore[arg-type]
+    def counted(letter: Letter, **options: object) -> None:
+        sizes.append(len(letter.request.arguments["operations"]))
+        publish(letter, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(publisher, "publish", counted)
     return sizes
@@ -134,8 +134,8 @@ def test_a_message_is_repeated_with_one_effect(
     publisher = client._here().publisher
     publish, lies = publisher.publish, [1, 1]
 
-    def lie(request: Request, **options: object) -> None:
-        publish(request, **options)  # type: ignore[arg-type]
+    def lie(letter: Letter, **options: object) -> None:
+        publish(letter, **options)  # type: ignore[arg-type]
         if lies:
             lies.pop()
             raise Unavailable(service="the broker", reason="a test says so")
@@ -155,7 +155,7 @@ def test_without_an_answer_each_operation_names_its_key(
 ) -> None:
     session_id = new(fleet)["id"]
     publisher = client._here().publisher
-    monkeypatch.setattr(publisher, "publish", lambda request, **options: None)
+    monkeypatch.setattr(publisher, "publish", lambda letter, **options: None)
     with client.batch(timeout=0.3) as batch:
         handle = batch.add("session.touch", session_id=session_id)
         with pytest.raises(CallTimeout):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sessionfleet import AsyncFleet, Fleet
+from sessionfleet import AsyncFleet, Fleet, envelope
 from sessionfleet.errors import BufferFull, Unavailable, ValidationFailed
 from tests.integration.client.test_outages import SLACK, SUBMIT, closed_port, fails_in_time, valkey  # noqa: F401
 from workers.embedded import EmbeddedValkey
@@ -57,6 +57,20 @@ def test_kept_in_order_and_sent_when_the_broker_is_back(broker: EmbeddedValkey) 
         ids.append(client.send("session.create"))
         assert queued(broker) == ids
     assert set(threading.enumerate()) == threads
+
+
+def test_what_is_too_large_is_refused_at_once(broker: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never stands before what is kept."""
+    monkeypatch.setattr(envelope, "LARGEST", 2000)
+    with Fleet.connect(f"{broker.url}/0", submit_timeout=SUBMIT, buffer=5) as client:
+        broker.kill()
+        first = client.send("session.create")
+        with pytest.raises(ValidationFailed):
+            client.send("session.create", context={"note": "x" * 3000})
+        second = client.send("session.create")
+        broker.start()
+        assert client.flush(20) == []
+    assert queued(broker) == [first, second]
 
 
 def test_a_call_goes_behind_what_is_kept(broker: EmbeddedValkey) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from sessionfleet import AsyncFleet, Fleet
+from sessionfleet import AsyncFleet, Fleet, envelope
 from sessionfleet.errors import FleetError, InvalidTransition, UnknownOperation, ValidationFailed
 from sessionfleet.names import BELL, list_of
 from tests.integration.client.test_calls import urls
@@ -126,6 +126,22 @@ def test_200_concurrent_calls_take_few_round_trips(empty: EmbeddedValkey) -> Non
     with empty.client(0) as broker:
         assert broker.llen(list_of("sessions", 6)) == 201
     assert took <= 40, "twenty round trips at most, of 200 calls"
+
+
+def test_one_that_is_too_large_refuses_no_other(empty: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though they would have gone together."""
+    monkeypatch.setattr(envelope, "LARGEST", 2000)
+
+    async def go() -> list[Any]:
+        async with AsyncFleet.connect(f"{empty.url}/0") as client:
+            sizes = [10, 3000, 20]
+            calls = [client.submit("session.create", context={"note": "x" * size}) for size in sizes]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    found = asyncio.run(go())
+    assert [isinstance(one, ValidationFailed) for one in found] == [False, True, False]
+    with empty.client(0) as broker:
+        assert broker.llen(list_of("sessions", 6)) == 2
 
 
 def test_200_concurrent_calls_are_answered(fleet: RunningFleet) -> None:

@@ -7,27 +7,28 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from sessionfleet.envelope import Letter
 from sessionfleet.errors import Unavailable
 from sessionfleet.outbox import Outbox
 from sessionfleet.request import Request
 
 
-def request(number: int) -> Request:
-    return Request(str(number), "session.count", "sessions", {}, 6)
+def letter(number: int) -> Letter:
+    return Letter(Request(str(number), "session.count", "sessions", {}, 6), b"{}")
 
 
 class Way:
     """Takes what an outbox sends, one round trip at a time, each as long as the gate is shut."""
 
     def __init__(self) -> None:
-        self.trips: list[tuple[list[str], float, bool]] = []
+        self.trips: list[tuple[list[str], float]] = []
         self.gate = asyncio.Event()
         self.under_way = 0
         self.begun = asyncio.Event()
         self.error: Exception | None = None
 
-    async def send(self, requests: Sequence[Request], until: float, ignore_result: bool) -> None:
-        self.trips.append(([one.task_id for one in requests], until, ignore_result))
+    async def send(self, letters: Sequence[Letter], until: float) -> None:
+        self.trips.append(([one.request.task_id for one in letters], until))
         self.under_way += 1
         self.begun.set()
         assert self.under_way == 1, "one round trip at a time"
@@ -52,9 +53,9 @@ def run(test: Callable[[Outbox, Way], Awaitable[None]], most: int = 500) -> Way:
     return asyncio.run(go())
 
 
-async def put_all(outbox: Outbox, numbers: range, ignore_result: bool = False) -> list[asyncio.Task[None]]:
+async def put_all(outbox: Outbox, numbers: range) -> list[asyncio.Task[None]]:
     """Each from a task of its own, all of them waiting when this returns."""
-    tasks = [asyncio.create_task(outbox.put([request(n)], 100.0 + n, ignore_result)) for n in numbers]
+    tasks = [asyncio.create_task(outbox.put([letter(n)], 100.0 + n)) for n in numbers]
     await asyncio.sleep(0)
     return tasks
 
@@ -70,7 +71,7 @@ def test_one_is_alone_and_what_comes_meanwhile_goes_together() -> None:
         way.gate.set()
         await asyncio.gather(*first, *others)
 
-    assert run(test).trips == [(["0"], 100.0, False), ([str(n) for n in range(1, 50)], 101.0, False)]
+    assert run(test).trips == [(["0"], 100.0), ([str(n) for n in range(1, 50)], 101.0)]
 
 
 def test_no_more_than_one_round_trip_may_hold() -> None:
@@ -81,7 +82,7 @@ def test_no_more_than_one_round_trip_may_hold() -> None:
         way.gate.set()
         await asyncio.gather(*first, *others)
 
-    assert [len(ids) for ids, _, _ in run(test, most=10).trips] == [1, 10, 10, 3]
+    assert [len(ids) for ids, _ in run(test, most=10).trips] == [1, 10, 10, 3]
 
 
 def test_what_is_larger_than_a_round_trip_goes_as_it_is() -> None:
@@ -89,30 +90,9 @@ def test_what_is_larger_than_a_round_trip_goes_as_it_is() -> None:
 
     async def test(outbox: Outbox, way: Way) -> None:
         way.gate.set()
-        await outbox.put([request(n) for n in range(25)], 1.0, False)
+        await outbox.put([letter(n) for n in range(25)], 1.0)
 
-    assert [len(ids) for ids, _, _ in run(test, most=10).trips] == [25]
-
-
-def test_order_is_kept_where_the_kind_changes() -> None:
-    """Those that want answers and those that do not are two kinds of trips; none overtakes another."""
-
-    async def test(outbox: Outbox, way: Way) -> None:
-        tasks = await put_all(outbox, range(1))
-        await way.begun.wait()
-        tasks += await put_all(outbox, range(1, 3))
-        tasks += await put_all(outbox, range(3, 5), ignore_result=True)
-        tasks += await put_all(outbox, range(5, 6))
-        way.gate.set()
-        await asyncio.gather(*tasks)
-
-    trips = run(test).trips
-    assert [(ids, ignored) for ids, _, ignored in trips] == [
-        (["0"], False),
-        (["1", "2"], False),
-        (["3", "4"], True),
-        (["5"], False),
-    ]
+    assert [len(ids) for ids, _ in run(test, most=10).trips] == [25]
 
 
 def test_an_error_is_told_to_those_it_met_and_to_no_other() -> None:
@@ -142,9 +122,9 @@ def test_a_sender_that_gives_up_leaves_the_others_alone() -> None:
         await others[0]
         await others[2]
         # It goes on after that, too.
-        await outbox.put([request(9)], 1.0, False)
+        await outbox.put([letter(9)], 1.0)
 
-    sent = [task_id for ids, _, _ in run(test).trips for task_id in ids]
+    sent = [task_id for ids, _ in run(test).trips for task_id in ids]
     assert sent == ["0", "1", "2", "3", "9"], "it may have been sent; whoever gave up cannot know"
 
 
