@@ -29,6 +29,10 @@ from broker.tidings import Tidings
 
 log = logging.getLogger(__name__)
 
+MOST_BYTES = 64 * 1024
+"""Bytes of messages after which what is there is executed: the loop must turn meanwhile, and so much needs no more
+company."""
+
 UNCOMMON = ("eta", "expires", "retries", "group", "stamped_headers", "compression", "replaced_task_nesting", DEATHS)
 """Headers that ask for something of Celery's own when they are set."""
 
@@ -47,7 +51,8 @@ class Call(NamedTuple):
 
 
 class Collector:
-    """Collects the messages of one consumer until :meth:`flush`, which the end of a delivery calls.
+    """Collects the messages of one consumer until :meth:`flush`, which the end of a delivery calls, or until they are
+    MOST_BYTES.
 
     ``one_by_one`` is Celery's own handler. Not thread-safe: it belongs to the consumer's loop.
     """
@@ -66,9 +71,11 @@ class Collector:
         self._tidings = tidings
         self._limits = time_limits
         self._calls: list[Call] = []
+        self._bytes = 0
 
     def takes(self, message: Any) -> bool:
-        """Collect the message, if it is one of a collected task and plain; whether it was."""
+        """Collect the message, if it is one of a collected task and plain; whether it was. Raises what :meth:`flush`
+        does."""
         headers = message.headers
         if not headers or headers.get("task") not in self._names or any(map(headers.get, UNCOMMON)):
             return False
@@ -87,11 +94,14 @@ class Collector:
                 message,
             )
         )
+        self._bytes += len(message.body)
+        if self._bytes >= MOST_BYTES:
+            self.flush()
         return True
 
     def flush(self) -> None:
         """Execute what was collected. Raises what Celery's handler raises when messages have to go its way."""
-        calls, self._calls = self._calls, []
+        calls, self._calls, self._bytes = self._calls, [], 0
         if not calls:
             return
         began = monotonic()

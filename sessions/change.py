@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sessionfleet.errors import FleetError
 from sessionfleet.jsontext import Encoded
+from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessionfleet.words import OutputStream, Status
 from sessions.policy import Policy
@@ -118,6 +119,13 @@ class Operation(NamedTuple):
     """False for delete and for the duties that look after deadlines (E-06)."""
     idempotent: bool = True
     """False for duties and parts of a larger command, which are safe to repeat by themselves."""
+
+
+class Batch(NamedTuple):
+    """Operations that came in one message, in order, and what of them happens entirely or not at all."""
+
+    operations: Sequence[Operation]
+    whole: Whole = "operation"
 
 
 class Outcome(NamedTuple):

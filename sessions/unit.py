@@ -1,7 +1,7 @@
 """Running operations inside one transaction: load and lock, look up answers, decide, settle, write.
 
-One operation or many, the same code: that is what lets a worker commit waiting operations together
-without any verb knowing it. Each whole (:mod:`sessions.wholes`) happens entirely or not at all; an
+One operation or many, of one message or many, the same code: that is what lets a worker commit waiting messages
+together without any verb knowing it. Each whole (:mod:`sessions.wholes`) happens entirely or not at all; an
 operation that is a whole by itself changes nothing of the others when it fails.
 """
 
@@ -12,16 +12,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
 
 from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, NotApplied, SessionNotFound
 from sessionfleet.jsontext import Encoded, canonical, canonical_json
-from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import deadlines
-from sessions.change import Change, Context, Operation, Outcome
+from sessions.change import Batch, Change, Context, Operation, Outcome
 from sessions.document import shown
 from sessions.duties import refuse_overdue
 from sessions.policy import Policy
@@ -42,36 +42,52 @@ class _Run:
     agents: frozenset[str]
     settled: list[Settled] = field(default_factory=list)
     answers: list[Row] = field(default_factory=list)
+    replaced: list[tuple[str, Record | None]] = field(default_factory=list)
+    """Names among the records with what stood there before, in the order of the changes."""
+
+    def put(self, record: Record) -> None:
+        """The row as it stands from now on."""
+        for name in (record.external_id, record.id):
+            self.replaced.append((name, self.records.get(name)))
+            self.records[name] = record
+
+    def take_back(self, settled: int, answers: int, replaced: int, *, keep: bool) -> None:
+        """Undo what was done since there were so many of each; ``keep``: but for the last change of a row."""
+        for row in self.answers[answers:]:
+            del self.stored[row["key"]]
+        del self.answers[answers:]
+        del self.settled[settled : len(self.settled) - keep]
+        for name, record in reversed(self.replaced[replaced : len(self.replaced) - 2 * keep]):
+            if record is None:
+                del self.records[name]
+            else:
+                self.records[name] = record
 
 
 def run(
     db: Connection,
-    operations: Sequence[Operation],
+    batches: Sequence[Batch],
     policy: Policy,
-    whole: Whole = "operation",
     lock_seconds: int | None = None,
     *,
     commit: bool = False,
-) -> list[Outcome]:
-    """Run ``operations`` in order in the open transaction of ``db``; the caller commits. ``commit``: it is one of
+) -> list[list[Outcome]]:
+    """Run ``batches`` in order in the open transaction of ``db``; the caller commits. ``commit``: it is one of
     :func:`sessions.store.transaction.joined` and nothing else happens in it: COMMIT may go with the last statement.
 
-    Locks the sessions they name in id order. ``whole``: what happens entirely or not at all. Outcomes
-    come in the order of the operations. ``lock_seconds``: how long to wait for a row that another transaction
-    holds, in place of the connection's own limit. Raises what the database raises, and
-    :class:`sessions.store.writer.KeyTaken`: roll back, run again.
+    Locks the sessions they name in id order. Outcomes come by batch, in the order of its operations.
+    ``lock_seconds``: how long to wait for a row that another transaction holds, in place of the connection's own
+    limit. Raises what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll back, run again.
     """
+    operations = [operation for batch in batches for operation in batch.operations]
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
     loaded = loader.lock(db, keys, [op.key for op in operations if op.idempotent], lock_seconds)
     records, replayable = loader.by_keys(loaded.records), frozenset(loaded.stored)
     known = loader.known_agents(db, _agents(operations)) if policy.check_agents else frozenset()
     state = _Run(loaded.now, policy, records, loaded.stored, known)
-    if whole == "operation":
-        outcomes = [_one(state, operation) for operation in operations]
-    else:
-        outcomes = _by_wholes(state, operations, wholes(operations, records, whole))
-    refused = (op for op, outcome in zip(operations, outcomes, strict=True) if op.idempotent and outcome.error)
-    unknown = [op.key for op in refused if op.key not in replayable]
+    outcomes = [_batch(state, batch) for batch in batches]
+    ended = zip(operations, chain.from_iterable(outcomes), strict=True)
+    unknown = [op.key for op, outcome in ended if op.idempotent and outcome.error and op.key not in replayable]
     if unknown and loader.is_stored(db, unknown):
         raise writer.KeyTaken  # they failed on what the first use of their key has left
     writer.write(db, _joined(state.settled), state.answers, policy, loaded.now, commit=commit)
@@ -82,28 +98,27 @@ def _agents(operations: Sequence[Operation]) -> set[str]:
     return {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
 
 
-def _by_wholes(state: _Run, operations: Sequence[Operation], places: Sequence[Sequence[int]]) -> list[Outcome]:
+def _batch(state: _Run, batch: Batch) -> list[Outcome]:
     """Each whole by itself; no session, no name of one and no idempotency key is in two of them."""
+    operations, whole = batch
+    if whole == "operation":
+        return [_one(state, operation) for operation in operations]
     outcomes: dict[int, Outcome] = {}
-    for whole in places:
-        outcomes |= _whole(state, operations, whole)
+    for places in wholes(operations, state.records, whole):
+        outcomes |= _whole(state, operations, places)
     return [outcomes[place] for place in range(len(operations))]
 
 
 def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:
-    """Operations in order up to the first that fails; then none of them has happened. The rows as they stood after
-    those before it stay among the records, where nobody looks any more."""
-    settled, answers = len(state.settled), len(state.answers)
+    """Operations in order up to the first that fails; then none of them has happened."""
+    before = len(state.settled), len(state.answers), len(state.replaced)
     outcomes: dict[int, Outcome] = {}
     for place in places:
         outcome = outcomes[place] = _one(state, operations[place])
         if outcome.error is None:
             continue
-        for row in state.answers[answers:]:
-            del state.stored[row["key"]]
-        del state.answers[answers:]
-        # The expiry of an overdue session stays (E-06): nothing else can have moved that session before.
-        del state.settled[settled : len(state.settled) - (outcome.record is not None)]
+        # The expiry of an overdue session stays (E-06): nothing else of them can have moved that session before.
+        state.take_back(*before, keep=outcome.record is not None)
         because = NotApplied(index=place, code=outcome.error.code)
         for other in places:
             if other != place:
@@ -129,7 +144,7 @@ def _one(state: _Run, operation: Operation) -> Outcome:
     record, wrote = settled.record, not settled.empty
     if wrote:
         state.settled.append(settled)
-        state.records[record.external_id] = state.records[record.id] = record
+        state.put(record)
     if change.error is not None:
         return Outcome(error=change.error, record=record)
     document: Encoded | None = None

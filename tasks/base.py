@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
@@ -35,17 +35,18 @@ from sessionfleet.jsontext import plain
 from sessionfleet.messages.apply import Apply
 from sessionfleet.messages.base import Message, Write
 from sessionfleet.names import REPLIES
-from sessions.change import Change, Context, Operation
+from sessions.change import Batch, Change, Context, Operation, Outcome
 from tasks import deliveries
 from tasks.patience import for_nobody
 from tasks.runtime import Runtime
-from tasks.unit_of_work import Work, run_command, run_operations
+from tasks.unit_of_work import Work, run_batch, run_command
 
 Kind = Literal["operation", "batch", "command", "query", "duty"]
 F = TypeVar("F", bound=Callable[..., Any])
 
-ENCODED: frozenset[Kind] = frozenset({"operation", "batch"})
-"""Kinds whose answer may be :class:`sessionfleet.jsontext.Encoded` or hold it."""
+TOGETHER: frozenset[Kind] = frozenset({"operation", "batch"})
+"""Kinds whose messages can share a transaction with others (:mod:`tasks.together`). Their answers may be
+:class:`sessionfleet.jsontext.Encoded` or hold it."""
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ def operation(
 
 def batch(message: type[Apply]) -> None:
     """Declare a message that is a list of declared operations."""
-    _declare(Declaration(message, "batch", _apply))
+    _declare(Declaration(message, "batch", _items))
 
 
 def command(message: type[Write]) -> Callable[[F], F]:
@@ -163,7 +164,7 @@ class FleetTask(Task):  # type: ignore[misc]
     def _told(self, answer: Any) -> Any:
         """Our replies take encoded text; Celery writes its own results, and knows JSON types only."""
         ours = (self.request.reply_to or "").startswith(REPLIES)
-        return answer if ours or self.declaration.kind not in ENCODED else plain(answer)
+        return answer if ours or self.declaration.kind not in TOGETHER else plain(answer)
 
     def _ended(self, reason: str) -> Internal:
         log.error("task failed: %s", reason, exc_info=sys.exc_info(), extra={"task_name": self.name})
@@ -176,7 +177,7 @@ class FleetTask(Task):  # type: ignore[misc]
 
 def execute(declaration: Declaration, runtime: Runtime, message: Message) -> Any:
     """Run one message by its declaration; what a task body comes down to."""
-    if declaration.kind == "operation":
+    if declaration.kind in TOGETHER:
         return _operate(declaration, runtime, cast(Write, message))
     if declaration.kind == "command":
         return run_command(runtime, cast(Write, message), declaration.function)
@@ -189,15 +190,34 @@ def execute(declaration: Declaration, runtime: Runtime, message: Message) -> Any
 
 
 def _operate(declaration: Declaration, runtime: Runtime, message: Write) -> Any:
-    [outcome] = run_operations(runtime, [operation_of(declaration, runtime.task_id, message)])
+    outcome = outcome_of(declaration, run_batch(runtime, batch_of(declaration, runtime.task_id, message)))
     if outcome.error is not None:
         raise outcome.error
     return outcome.answer
 
 
-def operation_of(declaration: Declaration, task_id: str, message: Write, key: str | None = None) -> Operation:
-    """The operation of a validated message that came with this task. ``key``: its idempotency key unless it has one
-    of its own; without, the task id is."""
+def batch_of(declaration: Declaration, task_id: str, message: Write) -> Batch:
+    """The operations of a validated message of one of TOGETHER that came with this task."""
+    if not isinstance(message, Apply):
+        return Batch([_operation(declaration, task_id, message)])
+    key = message.idempotency_key or task_id
+    operations = [
+        _operation(DECLARED[part.wire_name], task_id, part, f"{key}:{place}")
+        for place, part in enumerate(message.messages)
+    ]
+    return Batch(operations, message.whole)
+
+
+def outcome_of(declaration: Declaration, outcomes: Sequence[Outcome]) -> Outcome:
+    """What a message of one of TOGETHER comes to, from those of its operations."""
+    if declaration.kind == "batch":
+        return Outcome(answer=declaration.function(outcomes))
+    [outcome] = outcomes
+    return outcome
+
+
+def _operation(declaration: Declaration, task_id: str, message: Write, key: str | None = None) -> Operation:
+    """``key``: its idempotency key unless it has one of its own; without, the task id is."""
     first, second, *_ = (*message.session_keys, None, None)
     return Operation(
         name=message.wire_name,
@@ -212,14 +232,8 @@ def operation_of(declaration: Declaration, task_id: str, message: Write, key: st
     )
 
 
-def _apply(runtime: Runtime, batch: Apply) -> dict[str, Any]:
-    """Each operation's answer or error, in order; all in one transaction (see the message)."""
-    key, task_id = batch.idempotency_key or runtime.task_id, runtime.task_id
-    operations = [
-        operation_of(DECLARED[message.wire_name], task_id, message, f"{key}:{place}")
-        for place, message in enumerate(batch.messages)
-    ]
-    outcomes = run_operations(runtime, operations, batch.whole)
+def _items(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Each operation's answer or error, in order."""
     items = [
         {"ok": True, "answer": outcome.answer}
         if outcome.error is None

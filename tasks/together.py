@@ -1,23 +1,24 @@
 """Waiting operations of many callers in one transaction, each with its own answer, error, key and ``seq``.
 
 The same loader, verbs and writer as for one (:mod:`tasks.unit_of_work`); only what surrounds them is shared: the
-transaction, and the one round trip of cache, hint and answers. One that fails alone changes nothing of
-the others. Two on one session happen in the order in which they were waiting.
+transaction, and the one round trip of cache, hint and answers. A message that fails alone changes nothing of the
+others. Two on one session happen in the order in which they were waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from itertools import chain
+from typing import Any, NamedTuple, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
 
-from sessionfleet.errors import FleetError, ValidationFailed
+from sessionfleet.errors import ValidationFailed
 from sessionfleet.messages.base import Write
-from sessions.change import Operation, Outcome
-from tasks.base import DECLARED, operation_of
+from sessions.change import Batch, Outcome
+from tasks.base import DECLARED, TOGETHER, Declaration, batch_of, outcome_of
 from tasks.runtime import Answer, Runtime
-from tasks.unit_of_work import commit_operations, documents_of, publish, run_operations
+from tasks.unit_of_work import commit_batches, documents_of, publish, run_batch
 
 
 class Call(Protocol):
@@ -35,8 +36,12 @@ class Call(Protocol):
     def ignore_result(self) -> bool: ...
 
 
-COLLECTED = "operation"
-"""The kind of declaration that runs together; all else is a transaction or a read of its own."""
+class _Job(NamedTuple):
+    """A call that was understood."""
+
+    call: Call
+    declaration: Declaration
+    batch: Batch
 
 
 LOCK_SECONDS = 3
@@ -47,8 +52,8 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 
 def collected_names() -> frozenset[str]:
-    """Wire names of the operations that run together."""
-    return frozenset(name for name, declaration in DECLARED.items() if declaration.kind == COLLECTED)
+    """Wire names of what runs together."""
+    return frozenset(name for name, declaration in DECLARED.items() if declaration.kind in TOGETHER)
 
 
 def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
@@ -58,19 +63,21 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     themselves become dead letters; and calls on a session whose row somebody holds, when there are others. Raises
     what the database raises: then nothing has happened, or what has is found again by its key.
     """
-    ready: list[tuple[Call, Operation]] = []
+    jobs: list[_Job] = []
     answers: list[Answer] = []
     for call in calls:
         try:
-            ready.append((call, _operation(call)))
+            jobs.append(_job(call))
         except ValidationFailed as error:
             if not call.ignore_result:
                 answers.append(_answer(call, Outcome(error=error)))
-    outcomes = _run(runtime, [operation for _, operation in ready])
-    answers += [
-        _answer(call, outcome) for (call, _), outcome in zip(ready, outcomes, strict=True) if outcome is not None
-    ]
-    ended = [outcome for outcome in outcomes if outcome is not None]
+    found = _run(runtime, [job.batch for job in jobs])
+    for job, outcomes in zip(jobs, found, strict=True):
+        if outcomes is not None:
+            outcome = outcome_of(job.declaration, outcomes)
+            kept = job.declaration.kind == "operation" and outcome.error is None and not outcome.replayed
+            answers.append(_answer(job.call, outcome, stored=kept))
+    ended = list(chain.from_iterable(outcomes for outcomes in found if outcomes is not None))
     documents = documents_of(ended)
     if any(document["deleted_at"] is not None for document in documents):
         publish(runtime, ended)
@@ -79,38 +86,38 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     return {answer.task_id: answer.error is None for answer in answers}
 
 
-def _run(runtime: Runtime, operations: Sequence[Operation]) -> list[Outcome | None]:
-    """Outcomes of all; None for those on a row that somebody holds: their neighbours need not wait with them."""
-    if len(operations) < 2:
-        return list(commit_operations(runtime, operations))
-    try:
-        return list(commit_operations(runtime, operations, lock_seconds=LOCK_SECONDS))
-    except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
-            raise
-    held: set[str | None] = set()
-    return [_alone(runtime, operation, held) for operation in operations]
-
-
-def _alone(runtime: Runtime, operation: Operation, held: set[str | None]) -> Outcome | None:
-    if operation.session_key in held:
-        return None
-    try:
-        [outcome] = run_operations(runtime, [operation], lock_seconds=ALONE_SECONDS)
-    except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
-            raise
-        held.add(operation.session_key)
-        return None
-    return outcome
-
-
-def _operation(call: Call) -> Operation:
+def _job(call: Call) -> _Job:
     declaration = DECLARED[call.name]
-    return operation_of(declaration, call.task_id, cast(Write, declaration.message.parse(call.arguments)))
+    message = cast(Write, declaration.message.parse(call.arguments))
+    return _Job(call, declaration, batch_of(declaration, call.task_id, message))
 
 
-def _answer(call: Call, outcome: Outcome) -> Answer:
-    error: FleetError | None = outcome.error
-    stored = error is None and not outcome.replayed
-    return Answer(call.task_id, outcome.answer, error, call.reply_to, call.ignore_result, stored)
+def _run(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome] | None]:
+    """Outcomes of all; None for those on a row that somebody holds: their neighbours need not wait with them."""
+    if len(batches) < 2:
+        return list(commit_batches(runtime, batches))
+    try:
+        return list(commit_batches(runtime, batches, lock_seconds=LOCK_SECONDS))
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+    held: set[str] = set()
+    return [_alone(runtime, batch, held) for batch in batches]
+
+
+def _alone(runtime: Runtime, batch: Batch, held: set[str]) -> list[Outcome] | None:
+    keys = {key for operation in batch.operations if (key := operation.session_key) is not None}
+    if not keys.isdisjoint(held):
+        held |= keys  # what comes after it on one of its sessions stays behind it
+        return None
+    try:
+        return run_batch(runtime, batch, lock_seconds=ALONE_SECONDS)
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        held |= keys
+        return None
+
+
+def _answer(call: Call, outcome: Outcome, *, stored: bool = False) -> Answer:
+    return Answer(call.task_id, outcome.answer, outcome.error, call.reply_to, call.ignore_result, stored)

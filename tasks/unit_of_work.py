@@ -20,10 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from history import audit
 from history.month import create_months, missing_partition
 from sessionfleet.errors import FleetError
-from sessionfleet.messages.apply import Whole
 from sessionfleet.messages.base import Write
 from sessions import unit
-from sessions.change import Change, Context, Operation, Outcome
+from sessions.change import Batch, Change, Context, Operation, Outcome
 from sessions.document import Document
 from sessions.policy import Policy
 from sessions.queries import clock
@@ -82,7 +81,7 @@ class Work:
             )
             for key in keys
         ]
-        outcomes = unit.run(self.db, operations, self.policy)
+        [outcomes] = unit.run(self.db, [Batch(operations)], self.policy)
         self.written += outcomes
         return outcomes
 
@@ -102,7 +101,7 @@ class Work:
             )
             for place, (verb, message) in enumerate(steps)
         ]
-        outcomes = unit.run(self.db, operations, self.policy)
+        [outcomes] = unit.run(self.db, [Batch(operations)], self.policy)
         if (error := first_error(outcomes)) is not None:
             raise error
         self.written += outcomes
@@ -112,29 +111,27 @@ class Work:
         self.later.append(action)
 
 
-def run_operations(
-    runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation", lock_seconds: int | None = None
-) -> list[Outcome]:
-    """Run session operations in one transaction and tell cache and relay; outcomes in their order. See
-    :func:`commit_operations`."""
-    outcomes = commit_operations(runtime, operations, whole, lock_seconds)
+def run_batch(runtime: Runtime, batch: Batch, lock_seconds: int | None = None) -> list[Outcome]:
+    """Run the operations of one message in one transaction and tell cache and relay; outcomes in their order. See
+    :func:`commit_batches`."""
+    [outcomes] = commit_batches(runtime, [batch], lock_seconds)
     publish(runtime, outcomes)
     return outcomes
 
 
-def commit_operations(
-    runtime: Runtime, operations: Sequence[Operation], whole: Whole = "operation", lock_seconds: int | None = None
-) -> list[Outcome]:
-    """Run session operations in one transaction; outcomes in their order. Cache and relay are told by the caller.
-    ``whole``: which of them happen entirely or not at all. ``lock_seconds``: how long to wait for a held row.
+def commit_batches(
+    runtime: Runtime, batches: Sequence[Batch], lock_seconds: int | None = None
+) -> list[list[Outcome]]:
+    """Run session operations in one transaction; outcomes by batch, in its order. Cache and relay are told by the
+    caller. ``lock_seconds``: how long to wait for a held row.
 
     A lost race (unique id, idempotency key, deadlock), a missing month or, once, a lost connection runs again, at
     most TRIES times in all. Raises what the database raises beyond that.
     """
 
-    def once() -> list[Outcome]:
+    def once() -> list[list[Outcome]]:
         with joined(runtime.engine) as db:
-            return unit.run(db, operations, runtime.policy, whole, lock_seconds, commit=True)
+            return unit.run(db, batches, runtime.policy, lock_seconds, commit=True)
 
     return again(runtime, once)
 

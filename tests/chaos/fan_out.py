@@ -28,8 +28,8 @@ from sessionfleet import Fleet
 from sessionfleet.errors import FleetError
 from sessionfleet.messages import Complete, EmitEvent
 from sessions import emission, lifecycle
-from sessions.change import Operation
-from tasks.unit_of_work import run_operations
+from sessions.change import Batch, Operation
+from tasks.unit_of_work import run_batch
 from tests.support.outbox import LocalWorker
 from tests.support.private import private_fleets
 from tests.support.running import RunningFleet
@@ -175,7 +175,7 @@ class Writer(threading.Thread):
         """A repeat has the same keys, so it has no second effect."""
         for left in reversed(range(TRIES)):
             try:
-                outcomes = run_operations(self._worker.runtime, operations)
+                outcomes = run_batch(self._worker.runtime, Batch(operations))
             except DBAPIError:
                 if not left:
                     raise
