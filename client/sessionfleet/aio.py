@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -22,7 +22,7 @@ from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
 from sessionfleet.outbox import Outbox
-from sessionfleet.publisher import CONNECTIONS, Publisher
+from sessionfleet.publisher import AT_ONCE, CONNECTIONS, AsyncPublisher, Publisher
 from sessionfleet.replies import Replies, Reply
 from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
 from sessionfleet.scope import to_end, to_start, unless_ended
@@ -37,9 +37,6 @@ CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
 STORED_SECONDS = 10.0
 """How long to wait for what the fleet has stored under keys."""
-
-AT_ONCE = 500
-"""Messages sent in one round trip, at most."""
 
 Arguments = Mapping[str, Any]
 R = TypeVar("R")
@@ -98,7 +95,8 @@ class AsyncFleet:
         self.replies = Replies(servers.result_url, self._stored_answers)
         self.publisher = Publisher(servers.broker_url, submit_timeout)
         self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
-        self._outbox = Outbox(self._publish_now, AT_ONCE)
+        self._sender = AsyncPublisher(servers.broker_url, submit_timeout)
+        self.outbox = Outbox(self._sender.publish, AT_ONCE)
         self._documents = CachedDocuments(servers.cache_url)
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[Any]] = set()
@@ -313,8 +311,7 @@ class AsyncFleet:
                     task_id=first.task_id,
                     idempotency_key=first.idempotency_key,
                 )
-        for start in range(0, len(letters), AT_ONCE):
-            self.publisher.publish(*letters[start : start + AT_ONCE], until=until)
+        self.publisher.publish(letters, until)
 
     async def flush(self, timeout: float) -> list[Unsent]:
         """Wait for the buffer; see :meth:`Fleet.flush`."""
@@ -322,13 +319,10 @@ class AsyncFleet:
         return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
 
     async def _publish(self, *letters: Letter, until: float, ignore_result: bool = False) -> None:
-        if self.buffer is not None or not letters:
+        if self.buffer is not None:
             await self._in_thread(lambda: self.publish(*letters, until=until, ignore_result=ignore_result))
-        else:
-            await self._outbox.put(letters, until)
-
-    async def _publish_now(self, letters: Sequence[Letter], until: float) -> None:
-        await self._in_thread(lambda: self.publish(*letters, until=until))
+        elif letters:
+            await self.outbox.put(letters, until)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._threads is None:
@@ -346,7 +340,8 @@ class AsyncFleet:
             unsent = await self._in_thread(lambda: buffer.close(self.submit_timeout))
         for subscription in list(self._following):
             await subscription.aclose()
-        await self._outbox.close()
+        await self.outbox.close()
+        await self._sender.aclose()
         await self.replies.close()
         await self._documents.aclose()
         if self._jobs:  # each ends within submit_timeout, whatever the server does
