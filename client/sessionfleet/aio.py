@@ -21,10 +21,11 @@ from sessionfleet.envelope import Letter, message_of
 from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
+from sessionfleet.handle import CALL_SECONDS, AsyncHandle
 from sessionfleet.outbox import Outbox
 from sessionfleet.publisher import AT_ONCE, CONNECTIONS, AsyncPublisher, Publisher
-from sessionfleet.replies import Replies, Reply
-from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
+from sessionfleet.replies import Replies
+from sessionfleet.request import Answer, next_page, prepare
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
 from sessionfleet.session_events import SessionEvents
@@ -33,7 +34,6 @@ from sessionfleet.session_output import SessionOutput
 from sessionfleet.source import Source
 from sessionfleet.subscription import Subscription
 
-CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
 STORED_SECONDS = 10.0
 """How long to wait for what the fleet has stored under keys."""
@@ -42,43 +42,6 @@ Arguments = Mapping[str, Any]
 R = TypeVar("R")
 S = TypeVar("S", bound=Subscription[Any])
 ENTRY_ID = re.compile(r"\d+-\d+")
-
-
-class AsyncHandle:
-    """An operation that was sent. Keep it as long as its answer is wanted."""
-
-    def __init__(self, request: Request, reply: Reply) -> None:
-        self._request = request
-        self._reply = reply
-
-    @property
-    def task_id(self) -> str:
-        """Celery's task id; what logs, Flower and stored answers call this operation."""
-        return self._request.task_id
-
-    @property
-    def idempotency_key(self) -> str | None:
-        """The key it was sent with; None for reads and duties."""
-        return self._request.idempotency_key
-
-    def done(self) -> bool:
-        """Whether :meth:`result` returns at once."""
-        return self._reply.future.done()
-
-    async def result(self, timeout: float = CALL_SECONDS) -> Answer:
-        """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
-        asked again."""
-        arriving = self._reply.future
-        if not arriving.done():
-            arrived = asyncio.get_running_loop().create_future()
-            # The reader runs in this loop, so this needs no way between threads, as asyncio.wrap_future takes.
-            arriving.add_done_callback(lambda _: None if arrived.done() else arrived.set_result(None))
-            try:
-                async with asyncio.timeout(timeout):
-                    await arrived
-            except TimeoutError:
-                raise self._request.timed_out(timeout) from None
-        return answer_of(self._request, arriving.result())
 
 
 class AsyncFleet:
@@ -137,7 +100,8 @@ class AsyncFleet:
         letter = self.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handle = AsyncHandle(letter.request, self.replies.expect(letter.request))
+        handle = AsyncHandle(letter.request)
+        self.replies.expect(handle)
         await self._publish(letter, until=until)
         return handle
 
@@ -146,7 +110,8 @@ class AsyncFleet:
         letters = [self.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handles = [AsyncHandle(letter.request, self.replies.expect(letter.request)) for letter in letters]
+        handles = [AsyncHandle(letter.request) for letter in letters]
+        self.replies.expect(*handles)
         await self._publish(*letters, until=until)
         return handles
 
