@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sessionfleet.aio import AsyncFleet, AsyncHandle
+    from sessionfleet.aio import AsyncFleet
     from sessionfleet.chunk import Chunk
     from sessionfleet.errors import FleetError
     from sessionfleet.event import Event
-    from sessionfleet.fleet import Fleet, Handle
+    from sessionfleet.fleet import Fleet
+    from sessionfleet.handle import AsyncHandle, Handle
 
 __version__ = "0.1.0"
 
@@ -24,12 +25,12 @@ __all__ = ["AsyncFleet", "AsyncHandle", "Chunk", "Event", "Fleet", "FleetError",
 
 _HOMES = {
     "AsyncFleet": "aio",
-    "AsyncHandle": "aio",
+    "AsyncHandle": "handle",
     "Chunk": "chunk",
     "Event": "event",
     "Fleet": "fleet",
     "FleetError": "errors",
-    "Handle": "fleet",
+    "Handle": "handle",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -21,10 +21,11 @@ from sessionfleet.envelope import Letter, message_of
 from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
+from sessionfleet.handle import CALL_SECONDS, AsyncHandle
 from sessionfleet.outbox import Outbox
-from sessionfleet.publisher import CONNECTIONS, Publisher
-from sessionfleet.replies import Replies, Reply
-from sessionfleet.request import Answer, Request, answer_of, next_page, prepare
+from sessionfleet.publisher import AT_ONCE, CONNECTIONS, AsyncPublisher, Publisher
+from sessionfleet.replies import Replies
+from sessionfleet.request import Answer, next_page, prepare
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
 from sessionfleet.session_events import SessionEvents
@@ -33,55 +34,14 @@ from sessionfleet.session_output import SessionOutput
 from sessionfleet.source import Source
 from sessionfleet.subscription import Subscription
 
-CALL_SECONDS = 30.0
 SUBMIT_SECONDS = 5.0
 STORED_SECONDS = 10.0
 """How long to wait for what the fleet has stored under keys."""
-
-AT_ONCE = 500
-"""Messages sent in one round trip, at most."""
 
 Arguments = Mapping[str, Any]
 R = TypeVar("R")
 S = TypeVar("S", bound=Subscription[Any])
 ENTRY_ID = re.compile(r"\d+-\d+")
-
-
-class AsyncHandle:
-    """An operation that was sent. Keep it as long as its answer is wanted."""
-
-    def __init__(self, request: Request, reply: Reply) -> None:
-        self._request = request
-        self._reply = reply
-
-    @property
-    def task_id(self) -> str:
-        """Celery's task id; what logs, Flower and stored answers call this operation."""
-        return self._request.task_id
-
-    @property
-    def idempotency_key(self) -> str | None:
-        """The key it was sent with; None for reads and duties."""
-        return self._request.idempotency_key
-
-    def done(self) -> bool:
-        """Whether :meth:`result` returns at once."""
-        return self._reply.future.done()
-
-    async def result(self, timeout: float = CALL_SECONDS) -> Answer:
-        """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
-        asked again."""
-        arriving = self._reply.future
-        if not arriving.done():
-            arrived = asyncio.get_running_loop().create_future()
-            # The reader runs in this loop, so this needs no way between threads, as asyncio.wrap_future takes.
-            arriving.add_done_callback(lambda _: None if arrived.done() else arrived.set_result(None))
-            try:
-                async with asyncio.timeout(timeout):
-                    await arrived
-            except TimeoutError:
-                raise self._request.timed_out(timeout) from None
-        return answer_of(self._request, arriving.result())
 
 
 class AsyncFleet:
@@ -98,7 +58,8 @@ class AsyncFleet:
         self.replies = Replies(servers.result_url, self._stored_answers)
         self.publisher = Publisher(servers.broker_url, submit_timeout)
         self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
-        self._outbox = Outbox(self._publish_now, AT_ONCE)
+        self._sender = AsyncPublisher(servers.broker_url, submit_timeout)
+        self.outbox = Outbox(self._sender.publish, AT_ONCE)
         self._documents = CachedDocuments(servers.cache_url)
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[Any]] = set()
@@ -139,7 +100,8 @@ class AsyncFleet:
         letter = self.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handle = AsyncHandle(letter.request, self.replies.expect(letter.request))
+        handle = AsyncHandle(letter.request)
+        self.replies.expect(handle)
         await self._publish(letter, until=until)
         return handle
 
@@ -148,7 +110,8 @@ class AsyncFleet:
         letters = [self.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         await self.ready()
-        handles = [AsyncHandle(letter.request, self.replies.expect(letter.request)) for letter in letters]
+        handles = [AsyncHandle(letter.request) for letter in letters]
+        self.replies.expect(*handles)
         await self._publish(*letters, until=until)
         return handles
 
@@ -313,8 +276,7 @@ class AsyncFleet:
                     task_id=first.task_id,
                     idempotency_key=first.idempotency_key,
                 )
-        for start in range(0, len(letters), AT_ONCE):
-            self.publisher.publish(*letters[start : start + AT_ONCE], until=until)
+        self.publisher.publish(letters, until)
 
     async def flush(self, timeout: float) -> list[Unsent]:
         """Wait for the buffer; see :meth:`Fleet.flush`."""
@@ -322,13 +284,10 @@ class AsyncFleet:
         return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
 
     async def _publish(self, *letters: Letter, until: float, ignore_result: bool = False) -> None:
-        if self.buffer is not None or not letters:
+        if self.buffer is not None:
             await self._in_thread(lambda: self.publish(*letters, until=until, ignore_result=ignore_result))
-        else:
-            await self._outbox.put(letters, until)
-
-    async def _publish_now(self, letters: Sequence[Letter], until: float) -> None:
-        await self._in_thread(lambda: self.publish(*letters, until=until))
+        elif letters:
+            await self.outbox.put(letters, until)
 
     async def _in_thread(self, work: Callable[[], R]) -> R:
         if self._threads is None:
@@ -346,7 +305,8 @@ class AsyncFleet:
             unsent = await self._in_thread(lambda: buffer.close(self.submit_timeout))
         for subscription in list(self._following):
             await subscription.aclose()
-        await self._outbox.close()
+        await self.outbox.close()
+        await self._sender.aclose()
         await self.replies.close()
         await self._documents.aclose()
         if self._jobs:  # each ends within submit_timeout, whatever the server does

@@ -60,7 +60,7 @@ class SendBuffer:
                 self._keep(letter)
                 return
         try:
-            self._publisher.publish(letter, until=time.monotonic() + self._seconds)
+            self._publisher.publish([letter], time.monotonic() + self._seconds)
         except Unavailable as error:
             with self._changed:
                 if not self._kept:
@@ -113,7 +113,7 @@ class SendBuffer:
                     return
                 oldest = list(islice(self._kept, many))
             try:
-                self._publisher.publish(*oldest, until=time.monotonic() + self._seconds)
+                self._publisher.publish(oldest, time.monotonic() + self._seconds)
             except Unavailable:
                 many = 1  # large ones may go one by one where many do not in time
                 with self._changed:

@@ -6,12 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from sessionfleet.aio import CALL_SECONDS, SUBMIT_SECONDS, Arguments, AsyncFleet
+from sessionfleet.aio import SUBMIT_SECONDS, Arguments, AsyncFleet
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
 from sessionfleet.buffer import Unsent
 from sessionfleet.chunk import Chunk
@@ -19,43 +18,12 @@ from sessionfleet.consumer import BATCH
 from sessionfleet.consumer_blocking import Consumer
 from sessionfleet.event import Event
 from sessionfleet.event_stream import EventStream
+from sessionfleet.handle import CALL_SECONDS, Handle
 from sessionfleet.loop_thread import LoopThread
-from sessionfleet.replies import Reply
-from sessionfleet.request import Answer, Request, answer_of, next_page
+from sessionfleet.request import Answer, next_page
 from sessionfleet.scope import to_end, to_start, unless_ended
 from sessionfleet.servers import Servers
 from sessionfleet.session_frames import Frames
-
-
-class Handle:
-    """An operation that was sent. Keep it as long as its answer is wanted."""
-
-    def __init__(self, request: Request, reply: Reply) -> None:
-        self._request = request
-        self._reply = reply
-
-    @property
-    def task_id(self) -> str:
-        """Celery's task id; what logs, Flower and stored answers call this operation."""
-        return self._request.task_id
-
-    @property
-    def idempotency_key(self) -> str | None:
-        """The key it was sent with; None for reads and duties."""
-        return self._request.idempotency_key
-
-    def done(self) -> bool:
-        """Whether :meth:`result` returns at once."""
-        return self._reply.future.done()
-
-    def result(self, timeout: float = CALL_SECONDS) -> Answer:
-        """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
-        asked again."""
-        try:
-            stored = self._reply.future.result(timeout)
-        except NotYet:
-            raise self._request.timed_out(timeout) from None
-        return answer_of(self._request, stored)
 
 
 class Fleet:
@@ -154,7 +122,8 @@ class Fleet:
         letter = remote.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        handle = Handle(letter.request, remote.replies.expect(letter.request))
+        handle = Handle(letter.request)
+        remote.replies.expect(handle)
         remote.publish(letter, until=until)
         return handle
 
@@ -169,7 +138,8 @@ class Fleet:
         letters = [remote.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
-        handles = [Handle(letter.request, remote.replies.expect(letter.request)) for letter in letters]
+        handles = [Handle(letter.request) for letter in letters]
+        remote.replies.expect(*handles)
         remote.publish(*letters, until=until)
         return handles
 

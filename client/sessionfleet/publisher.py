@@ -1,106 +1,197 @@
 """Sending messages to the broker within a bounded time (B-12).
 
-Every socket has a timeout, redis-py's own retries are off, and one loop of ours repeats the same messages - same task
-ids, same idempotency keys - until the time is up. An error does not mean "not sent": a frozen server may still hold
-the messages. That is why every write carries a key.
+Every attempt has a time limit, redis-py's own retries are off, and one loop of ours repeats the same messages - same
+task ids, same idempotency keys - until the time is up. An error does not mean "not sent": a frozen server may still
+hold the messages. That is why every write carries a key.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from redis import Redis
+from redis import asyncio as aio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import Unavailable
+from sessionfleet.feed import LOST
 from sessionfleet.names import BELL, BELL_LIFE_MS, list_of
 
+AT_ONCE = 500
+"""Messages sent in one round trip, at most."""
+
 CONNECTIONS = 8
-"""Broker connections of one client, at most; more threads than that take turns."""
+"""Broker connections of a blocking client, at most; more threads than that take turns."""
 
 CONNECT_SHARE = 0.2
 ANSWER_SHARE = 0.3
-"""Parts of submit_timeout for opening a connection and for one reply of the server. One attempt on a
+"""Parts of submit_timeout for opening a connection and for the server's reply. One attempt on a
 server that stopped answering costs at most their sum, so a second one still fits."""
 
 PAUSE = 0.05
 MAX_PAUSE = 0.4
 
 
-class Publisher:
+class Mail:
+    """The messages of one round trip and the attempts to send them, the last of which begins by ``start_by``
+    (``time.monotonic()``)."""
+
+    def __init__(self, letters: Sequence[Letter], start_by: float) -> None:
+        lists: dict[str, list[bytes]] = {}
+        for letter in letters:
+            lists.setdefault(list_of(letter.request.queue, letter.request.priority), []).append(letter.payload)
+        self.pushes: list[tuple[Any, ...]] = [("LPUSH", key, *payloads) for key, payloads in lists.items()]
+        self.bells: list[tuple[Any, ...]] = []
+        """One per queue: it wakes one idle worker, which rings for the next if there is more."""
+        for bell in dict.fromkeys(BELL + letter.request.queue for letter in letters):
+            self.bells += ("LPUSH", bell, "1"), ("PEXPIRE", bell, BELL_LIFE_MS)
+        self.start_by = start_by
+        self._first = letters[0].request
+        self._attempts, self._pause = 0, PAUSE
+
+    def begin(self) -> None:
+        """Before each attempt: raises TimeoutError when it is too late for one."""
+        if time.monotonic() > self.start_by:
+            raise TimeoutError("others were served first and the rest of the time is too short")
+
+    def failed(self, error: Exception) -> float:
+        """Seconds to the next attempt; raises :class:`Unavailable` where the time is too short for one."""
+        self._attempts += 1
+        pause, self._pause = self._pause, min(self._pause * 2, MAX_PAUSE)
+        if time.monotonic() + pause > self.start_by:
+            raise Unavailable(
+                service="the broker",
+                reason=str(error) or type(error).__name__,
+                operation=self._first.name,
+                task_id=self._first.task_id,
+                idempotency_key=self._first.idempotency_key,
+                attempts=self._attempts,
+            ) from error
+        return pause
+
+
+class _Timed:
+    """What both publishers have: how long an attempt may take."""
+
+    def __init__(self, submit_timeout: float) -> None:
+        self._connecting = submit_timeout * CONNECT_SHARE
+        self._answering = submit_timeout * ANSWER_SHARE
+        self.attempt_seconds = self._connecting + self._answering
+
+    def _mails(self, letters: Sequence[Letter], until: float) -> Iterator[Mail]:
+        for start in range(0, len(letters), AT_ONCE):
+            yield Mail(letters[start : start + AT_ONCE], until - self.attempt_seconds)
+
+
+class Publisher(_Timed):
     """Sends letters; safe to use from many threads. Opens its connections on first use."""
 
     def __init__(self, broker_url: str, submit_timeout: float) -> None:
-        self.attempt_seconds = submit_timeout * (CONNECT_SHARE + ANSWER_SHARE)
-        self._pool = ConnectionPool.from_url(
+        super().__init__(submit_timeout)
+        self._pool: Any = ConnectionPool.from_url(
             broker_url,
-            protocol=2,
-            socket_timeout=submit_timeout * ANSWER_SHARE,
-            socket_connect_timeout=submit_timeout * CONNECT_SHARE,
-            socket_keepalive=True,
+            socket_timeout=self._answering,
+            socket_connect_timeout=self._connecting,
             retry=Retry(NoBackoff(), 0),
-            client_name=f"sessionfleet-client-{os.getpid()}",
+            **_options(),
         )
-        self._redis: Redis = Redis(connection_pool=self._pool)
         self._free = threading.BoundedSemaphore(CONNECTIONS)
 
-    def publish(self, *letters: Letter, until: float) -> None:
-        """Put messages into their queues, in order, in one round trip. Raises :class:`Unavailable` at the latest at
-        ``until`` (``time.monotonic()``); then any of them may or may not have arrived."""
-        lists: dict[tuple[str, int], list[bytes]] = {}
-        for letter in letters:
-            lists.setdefault((letter.request.queue, letter.request.priority), []).append(letter.payload)
-        pause, attempts = PAUSE, 0
-        while True:
-            attempts += 1
-            try:
-                self._send(lists, until)
-                return
-            except (RedisError, OSError) as error:
-                if time.monotonic() + pause > until - self.attempt_seconds:
-                    first = letters[0].request
-                    raise Unavailable(
-                        service="the broker",
-                        reason=str(error) or type(error).__name__,
-                        operation=first.name,
-                        task_id=first.task_id,
-                        idempotency_key=first.idempotency_key,
-                        attempts=attempts,
-                    ) from error
-            time.sleep(pause)
-            pause = min(pause * 2, MAX_PAUSE)
+    def publish(self, letters: Sequence[Letter], until: float) -> None:
+        """Put messages into their queues, in order, up to AT_ONCE in a round trip. Raises :class:`Unavailable` at the
+        latest at ``until`` (``time.monotonic()``); then any of them may or may not have arrived."""
+        for mail in self._mails(letters, until):
+            while True:
+                try:
+                    self._send(mail)
+                    break
+                except LOST as error:
+                    time.sleep(mail.failed(error))
 
-    def _send(self, lists: dict[tuple[str, int], list[bytes]], until: float) -> None:
-        """Messages, then a bell per queue: it wakes one idle worker, which rings for the next if there is more."""
-        spare = until - self.attempt_seconds - time.monotonic()
-        if not self._free.acquire(timeout=max(spare, 0.0)):
+    def _send(self, mail: Mail) -> None:
+        if not self._free.acquire(timeout=max(mail.start_by - time.monotonic(), 0.0)):
             raise TimeoutError(f"all {CONNECTIONS} connections of this client were busy")
         try:
-            if time.monotonic() > until - self.attempt_seconds:
-                raise TimeoutError("others were served first and the rest of the time is too short")
-            with self._redis.pipeline(transaction=False) as pipe:
-                for (queue, step), payloads in lists.items():
-                    pipe.lpush(list_of(queue, step), *payloads)
-                for queue in dict.fromkeys(queue for queue, _ in lists):
-                    pipe.lpush(BELL + queue, "1")
-                    pipe.pexpire(BELL + queue, BELL_LIFE_MS)
-                answers: list[Any] = pipe.execute(raise_on_error=False)
+            mail.begin()
+            connection = self._pool.get_connection()
+            try:
+                connection.send_packed_command(connection.pack_commands(mail.pushes + mail.bells))
+                for _ in mail.pushes:
+                    connection.read_response()
+                for _ in mail.bells:  # one that cannot be rung is no reason to say that the messages were refused
+                    with suppress(ResponseError):
+                        connection.read_response()
+            except BaseException:
+                connection.disconnect()  # answers may be left in it
+                raise
+            finally:
+                self._pool.release(connection)
         finally:
             self._free.release()
-        # A bell that cannot be rung is no reason to say that the messages were refused.
-        for answer in answers[: len(lists)]:
-            if isinstance(answer, Exception):
-                raise answer
 
     def close(self) -> None:
         """Close all connections."""
         with suppress(RedisError, OSError):
             self._pool.disconnect()
+
+
+class AsyncPublisher(_Timed):
+    """As :class:`Publisher`, for one event loop and one call at a time, which its one connection serves."""
+
+    def __init__(self, broker_url: str, submit_timeout: float) -> None:
+        super().__init__(submit_timeout)
+        pool: Any = aio.ConnectionPool.from_url(
+            broker_url,
+            socket_timeout=None,  # with one redis-py makes a task for each send
+            socket_connect_timeout=self._connecting,
+            retry=AsyncRetry(NoBackoff(), 0),
+            **_options(),
+        )
+        self._connection = pool.make_connection()
+
+    async def publish(self, letters: Sequence[Letter], until: float) -> None:
+        """See :meth:`Publisher.publish`."""
+        for mail in self._mails(letters, until):
+            while True:
+                try:
+                    await self._send(mail)
+                    break
+                except LOST as error:
+                    await asyncio.sleep(mail.failed(error))
+
+    async def _send(self, mail: Mail) -> None:
+        connection = self._connection
+        mail.begin()
+        try:
+            if not connection.is_connected:
+                async with asyncio.timeout(self._connecting):
+                    await connection.connect()
+            async with asyncio.timeout(self._answering):
+                await connection.send_packed_command(connection.pack_commands(mail.pushes + mail.bells))
+                for _ in mail.pushes:
+                    await connection.read_response()
+                for _ in mail.bells:
+                    with suppress(ResponseError):
+                        await connection.read_response()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        with suppress(*LOST):
+            await self._connection.disconnect()
+
+
+def _options() -> dict[str, Any]:
+    return {"protocol": 2, "socket_keepalive": True, "client_name": f"sessionfleet-client-{os.getpid()}"}

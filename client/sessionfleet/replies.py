@@ -13,7 +13,6 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 from weakref import WeakValueDictionary
@@ -22,9 +21,10 @@ from redis.asyncio import Redis
 
 from sessionfleet.errors import FleetError, Unavailable
 from sessionfleet.feed import LOST, Feed, client, end
+from sessionfleet.handle import Sent, Stored
 from sessionfleet.jsontext import decode
 from sessionfleet.names import ANSWER, REPLIES
-from sessionfleet.request import READY, Request
+from sessionfleet.request import READY
 
 CHECK_SECONDS = 2.0
 """How often waiting answers are looked up by key, in case their message was lost."""
@@ -35,18 +35,6 @@ SILENT_SECONDS = 5.0
 FETCH_AT_ONCE = 500
 PAUSE = 0.1
 MAX_PAUSE = 1.0
-
-Stored = dict[str, Any]
-
-
-class Reply:
-    """The place where one answer arrives; forgotten by the reader when its owner drops it."""
-
-    def __init__(self, key: str | None) -> None:
-        self.future: Future[Stored] = Future()
-        self.key = key
-        """Idempotency key of a write, under which PostgreSQL keeps its answer."""
-        self.since = monotonic()
 
 
 class Replies:
@@ -63,7 +51,7 @@ class Replies:
         self._mark = secrets.token_hex(6)
         self.channel = f"{REPLIES}{self._mark}"
         """Where workers publish this client's answers."""
-        self._waiting: WeakValueDictionary[str, Reply] = WeakValueDictionary()
+        self._waiting: WeakValueDictionary[str, Sent] = WeakValueDictionary()
         self._lock = threading.Lock()
         self._task: asyncio.Task[None] | None = None
         self._subscribed: asyncio.Event | None = None
@@ -74,12 +62,11 @@ class Replies:
         mark, drawn = self._mark, secrets.token_hex(9)
         return f"{mark[:8]}-{mark[8:]}-8{drawn[:3]}-8{drawn[3:6]}-{drawn[6:]}"
 
-    def expect(self, request: Request) -> Reply:
-        """Wait for its answer from now on, as long as the reply object is kept."""
-        reply = Reply(request.idempotency_key)
+    def expect(self, *operations: Sent) -> None:
+        """Wait for their answers from now on, of each as long as it is kept."""
         with self._lock:
-            self._waiting[request.task_id] = reply
-        return reply
+            for sent in operations:
+                self._waiting[sent.task_id] = sent
 
     @property
     def listening(self) -> bool:
@@ -156,7 +143,9 @@ class Replies:
         silent = monotonic() - seconds
         with self._lock:
             waiting = [
-                (reply.key, task_id) for task_id, reply in self._waiting.items() if reply.key and reply.since < silent
+                (sent.idempotency_key, sent.task_id)
+                for sent in self._waiting.values()
+                if sent.idempotency_key and sent.since < silent
             ]
         if waiting:
             self._asking = asyncio.create_task(self._find_stored(waiting), name="sessionfleet-stored")
@@ -183,6 +172,6 @@ class Replies:
 
     def _arrived(self, stored: Stored) -> None:
         with self._lock:
-            reply = self._waiting.pop(stored.get("task_id", ""), None)
-        if reply is not None and not reply.future.done():
-            reply.future.set_result(stored)
+            sent = self._waiting.pop(stored.get("task_id", ""), None)
+        if sent is not None:
+            sent.arrive(stored)

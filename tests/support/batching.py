@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import text
 
+from sessionfleet import Handle
 from sessionfleet.errors import FleetError
-from sessionfleet.fleet import Handle
 from tests.support.asking import Call
 from tests.support.running import RunningFleet
 

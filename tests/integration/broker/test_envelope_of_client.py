@@ -26,7 +26,7 @@ def send(bench: BrokerBench, *requests: Request, ignore_result: bool = False) ->
     publisher = Publisher(bench.url, 5)
     reply_to = None if ignore_result else CHANNEL
     letters = [Letter(one, message_of(one, reply_to)) for one in requests]
-    publisher.publish(*letters, until=time.monotonic() + 5)
+    publisher.publish(letters, time.monotonic() + 5)
     publisher.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
@@ -30,14 +31,14 @@ def client(fleet: RunningFleet) -> Fleet:
 def sent(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the messages that leave from now on, as they are sent."""
     sizes: list[int] = []
-    publisher = fleet.client._here().publisher
-    publish = publisher.publish
+    outbox = fleet.client._here().outbox
+    put = outbox.put
 
-    def counted(letter: Letter, **options: object) -> None:
-        sizes.append(len(letter.request.arguments["operations"]))
-        publish(letter, **options)  # type: ignore[arg-type]
+    async def counted(letters: Sequence[Letter], until: float) -> None:
+        sizes.extend(len(letter.request.arguments["operations"]) for letter in letters)
+        await put(letters, until)
 
-    monkeypatch.setattr(publisher, "publish", counted)
+    monkeypatch.setattr(outbox, "put", counted)
     return sizes
 
 
@@ -131,16 +132,16 @@ def test_a_message_is_repeated_with_one_effect(
 ) -> None:
     """B-13: the first attempt arrives although its sender is told otherwise."""
     session_id, key = new(fleet)["id"], str(uuid4())
-    publisher = client._here().publisher
-    publish, lies = publisher.publish, [1, 1]
+    outbox = client._here().outbox
+    put, lies = outbox.put, [1, 1]
 
-    def lie(letter: Letter, **options: object) -> None:
-        publish(letter, **options)  # type: ignore[arg-type]
+    async def lie(letters: Sequence[Letter], until: float) -> None:
+        await put(letters, until)
         if lies:
             lies.pop()
             raise Unavailable(service="the broker", reason="a test says so")
 
-    monkeypatch.setattr(publisher, "publish", lie)
+    monkeypatch.setattr(outbox, "put", lie)
     with client.batch() as batch:
         once = batch.add("session.update_metrics", session_id=session_id, metrics={"calls": 1}, idempotency_key=key)
         other = batch.add("session.update_metrics", session_id=session_id, metrics={"calls": 10})
@@ -154,8 +155,11 @@ def test_without_an_answer_each_operation_names_its_key(
     fleet: RunningFleet, client: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session_id = new(fleet)["id"]
-    publisher = client._here().publisher
-    monkeypatch.setattr(publisher, "publish", lambda letter, **options: None)
+
+    async def lose(letters: Sequence[Letter], until: float) -> None:
+        """They never leave."""
+
+    monkeypatch.setattr(client._here().outbox, "put", lose)
     with client.batch(timeout=0.3) as batch:
         handle = batch.add("session.touch", session_id=session_id)
         with pytest.raises(CallTimeout):
