@@ -41,11 +41,8 @@ def apply_limited(
     **options: Any,
 ) -> Any:
     """Run a task as the solo pool does, within its limits in seconds."""
-    if not (soft_timeout or timeout) or threading.current_thread() is not threading.main_thread():
-        return apply_target(target, args, kwargs, **options)
-    clock = _Clock(soft_timeout, timeout)
     try:
-        with clock:
+        with limited(soft_timeout, timeout):
             return apply_target(target, args, kwargs, propagate=(TimeIsUp,), **options)
     except TimeIsUp:
         if timeout_callback is None:
@@ -59,28 +56,40 @@ def limited(soft: float | None, hard: float | None) -> Iterator[None]:
     if not (soft or hard) or threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _Clock(soft, hard):
+    _clock.start(soft, hard)
+    try:
         yield
+    finally:
+        _clock.stop()
 
 
 class _Clock:
-    """Rings at the soft limit, at the hard one, and at the end of all patience."""
+    """Rings at the soft limit, at the hard one, and at the end of all patience. A process has one timer, so one of
+    these; its handler stays once it is there: to exchange it for each task takes longer than all else here."""
 
-    def __init__(self, soft: float | None, hard: float | None) -> None:
+    def __init__(self) -> None:
+        self._heard = self._runs = False
+        self._soft: float | None = None
+        self._hard: float | None = None
+        self._rung = 0
+
+    def start(self, soft: float | None, hard: float | None) -> None:
+        if not self._heard:
+            signal.signal(signal.SIGALRM, self._ring)
+            self._heard = True
         self._hard = hard
         self._soft = soft if soft and (not hard or soft < hard) else None
         self._rung = 0 if self._soft else 1
-        self._previous: Any = None
-
-    def __enter__(self) -> None:
-        self._previous = signal.signal(signal.SIGALRM, self._ring)
+        self._runs = True
         signal.setitimer(signal.ITIMER_REAL, max(0.0, self._soft or self._hard or 0))
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        self._runs = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, self._previous)
 
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self._runs:
+            return
         self._rung += 1
         if self._rung == 1:
             if self._hard:
@@ -91,3 +100,6 @@ class _Clock:
             raise TimeIsUp
         log.critical("a task does not end at its time limit: this process does")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+_clock = _Clock()
