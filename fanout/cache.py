@@ -24,6 +24,7 @@ from fanout.breaker import Breaker, breaker_of
 from fanout.keys import HINT, document_key, external_key
 from fanout.script import Call, Script
 from sessionfleet.jsontext import encode
+from sessionfleet.words import OWN_NAME
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class DocumentCache:
                 log.exception("a document cannot be cached", extra={"session_id": str(document.get("id"))})
                 continue
             external_id = document.get("external_id")
+            if external_id == OWN_NAME + document["id"]:
+                external_id = None  # it says itself where to look
             keys += [document_key(document["id"]), external_key(external_id) if external_id else ""]
             arguments += added
         if not keys and not hint:
@@ -100,7 +103,7 @@ class DocumentCache:
 
     def find(self, reference: str) -> Document | None:
         """As :meth:`get`, by id or external id (Q-01)."""
-        return self._guarded(lambda: self._read(reference) or self._read_external(reference), None)
+        return self._guarded(lambda: self._find(reference), None)
 
     def get_many(self, session_ids: Iterable[str]) -> dict[str, Document]:
         """The cached documents among these sessions, by id, in one round trip; what is missing is a miss."""
@@ -146,10 +149,13 @@ class DocumentCache:
         checked = ((each, self._checked(each, raw)) for each, raw in zip(session_ids, found, strict=True))
         return {session_id: document for session_id, document in checked if document is not None}
 
-    def _read_external(self, external_id: str) -> Document | None:
-        raw = self.client.mget([external_key(external_id)])[0]  # MGET: another type is a miss, not an error
+    def _find(self, reference: str) -> Document | None:
+        document = self._read(reference.removeprefix(OWN_NAME))
+        if document and reference in (document["id"], document.get("external_id")):
+            return document
+        raw = self.client.mget([external_key(reference)])[0]  # MGET: another type is a miss, not an error
         document = self._read(_text(raw)) if raw else None
-        return document if document and document.get("external_id") == external_id else None
+        return document if document and document.get("external_id") == reference else None
 
     def _checked(self, session_id: str, raw: bytes | str | None) -> Document | None:
         if raw is None:

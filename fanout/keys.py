@@ -25,7 +25,7 @@ def document_key(session_id: str) -> str:
 
 
 def external_key(external_id: str) -> str:
-    """The id of the session that has this external id (string)."""
+    """The id of the session that has this external id (string); none for an external id that is made of it."""
     return EXTERNAL + external_id
 
 

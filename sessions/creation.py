@@ -7,6 +7,7 @@ from typing import Any
 from sessionfleet.errors import AgentNotFound, SessionExists
 from sessionfleet.messages.create import Create
 from sessionfleet.messages.fields import Writable
+from sessionfleet.words import OWN_NAME
 from sessions import patches
 from sessions.change import Change, Context, EventDraft, Patch
 from sessions.document import as_read
@@ -69,7 +70,7 @@ def _record(command: Create, ctx: Context) -> Record:
 def _external_id(command: Create, id_: str) -> str:
     if command.orchestrator_id is not None:
         return f"session_{command.orchestrator_id}_{random_id()[-12:]}"
-    return f"sess-{id_}"
+    return OWN_NAME + id_
 
 
 def _events(record: Record, command: Create, policy: Policy) -> list[EventDraft]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sessionfleet.feed import LOST, client
-from sessionfleet.words import TERMINAL
+from sessionfleet.words import OWN_NAME, TERMINAL
 
 DOCUMENT = "sess:doc:"
 EXTERNAL = "sess:ext:"
@@ -34,7 +34,7 @@ class CachedDocuments:
         """
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                found: Any = await self._redis.mget(DOCUMENT + reference, EXTERNAL + reference)
+                found: Any = await self._redis.mget(DOCUMENT + reference.removeprefix(OWN_NAME), EXTERNAL + reference)
                 raw, other = found
                 if raw is None and other is not None:
                     [raw] = await self._redis.mget(DOCUMENT + other.decode())

@@ -35,6 +35,9 @@ Severity = Literal["low", "medium", "high", "critical"]
 ConsumerGroup = Literal["session_handlers", "file_watchers", "git_monitors", "system_monitors"]
 CONSUMER_GROUPS: tuple[ConsumerGroup, ...] = get_args(ConsumerGroup)
 
+OWN_NAME = "sess-"
+"""What the external id of a session that was given none begins with; its id follows."""
+
 SESSION_TYPES: tuple[str, ...] = (
     "conversation",
     "development",

@@ -62,6 +62,10 @@ class EmbeddedValkey(EmbeddedServer):
             # By the default of 64 MB a busy server writes the file anew every few seconds, for a fifth of its time.
             # So much of it is read in two seconds at a start.
             "auto-aof-rewrite-min-size": "256mb",
+            # What workers hold unacknowledged is a hundred entries or so. By the default of 128 these would be lists
+            # without index: adding one to them walks all of them and reads their numbers from text.
+            "zset-max-listpack-entries": 16,
+            "set-max-listpack-entries": 16,
             "save": '""',
             "maxmemory-policy": "noeviction",
             # Fault tests ask it to fail on purpose; it listens on loopback and wants a password.

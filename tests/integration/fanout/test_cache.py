@@ -154,6 +154,15 @@ def test_an_external_id_in_new_hands(cache: DocumentCache, client: Redis) -> Non
     assert cache.find("ext 1") is None
 
 
+def test_an_external_id_that_is_the_own_id_needs_no_entry(cache: DocumentCache, client: Redis) -> None:
+    cache.put([document("s-1", external_id="sess-s-1"), document("s-2", external_id="sess-s-3")])
+    assert cache.find("sess-s-1") == cache.get("s-1")
+    assert not client.exists(external_key("sess-s-1"))
+    assert cache.find("sess-s-2") is None
+    cache.put([document("s-3", external_id="ext 3")])
+    assert cache.find("sess-s-3") == cache.get("s-2")
+
+
 def test_a_stale_mark_is_a_miss_and_refuses_what_is_from_before(cache: DocumentCache, client: Redis) -> None:
     client.set(document_key("s-1"), '{"revision":4,"last_seq":6,"stale":true}')
     assert cache.get("s-1") is None
