@@ -31,9 +31,10 @@ log = logging.getLogger(__name__)
 Document = dict[str, Any]
 T = TypeVar("T")
 
-DELETED = '{"revision":9007199254740991,"deleted":true}'
-MARK_LIFE = 300
-"""Seconds a mark stays: longer than any writer can be late."""
+_LAST = 9007199254740991
+"""A revision beyond all others: the largest whole number that Lua tells from the next."""
+
+DELETED = f'{{"revision":{_LAST},"deleted":true}}'
 
 _put = Script("put_documents")
 
@@ -65,7 +66,8 @@ class DocumentCache:
         """Caches each document unless a newer one (by ``revision``) is there; answers how many were stored.
 
         A document begins with ``revision`` and, where it has one, ``last_seq``, and needs ``id``; ``external_id`` is
-        used when present.
+        used when present. Of one with a ``deleted_at`` a mark is left that no late writer passes, for five minutes,
+        and its external id is forgotten.
         One round trip for all of them. ``hint``: the relay is told in the same; any number of hints before it looks
         are one.
         """
@@ -110,28 +112,14 @@ class DocumentCache:
         wanted = list(dict.fromkeys(session_ids))
         return self._guarded(lambda: self._read_many(wanted), {}) if wanted else {}
 
-    def mark_deleted(self, session_ids: Iterable[str], external_ids: Iterable[str] = ()) -> None:
-        """Removes documents of deleted sessions so that no late writer brings them back."""
-        keys = [document_key(each) for each in session_ids]
-        gone = [external_key(each) for each in external_ids]
-
-        def mark() -> None:
-            with self.client.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.set(key, DELETED, ex=MARK_LIFE)
-                if gone:
-                    pipe.unlink(*gone)
-                pipe.execute()
-
-        if keys:
-            self._guarded(mark, None)
-
     def drop(self, session_id: str) -> None:
         """Forgets one entry; the next read fetches it from PostgreSQL."""
         self._guarded(lambda: self.client.unlink(document_key(session_id)), 0)
 
     def _arguments(self, document: Cacheable) -> list[Any]:
         session_id, revision, last_seq = document["id"], int(document["revision"]), document.get("last_seq")
+        if document.get("deleted_at") is not None:
+            return [_LAST, "", DELETED, session_id]
         return [revision, "" if last_seq is None else int(last_seq), encode(document), session_id]
 
     def _read(self, session_id: str) -> Document | None:

@@ -8,7 +8,6 @@ others. Two on one session happen in the order in which they were waiting.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -18,7 +17,7 @@ from sessionfleet.messages.base import Write
 from sessions.change import Batch, Outcome
 from tasks.base import DECLARED, TOGETHER, Declaration, batch_of, outcome_of
 from tasks.runtime import Answer, Runtime
-from tasks.unit_of_work import commit_batches, documents_of, publish, run_batch
+from tasks.unit_of_work import commit_batches, documents_of, run_batch
 
 
 class Call(Protocol):
@@ -77,11 +76,7 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
             outcome = outcome_of(job.declaration, outcomes)
             kept = job.declaration.kind == "operation" and outcome.error is None and not outcome.replayed
             answers.append(_answer(job.call, outcome, stored=kept))
-    ended = list(chain.from_iterable(outcomes for outcomes in found if outcomes is not None))
-    documents = documents_of(ended)
-    if any(document["deleted_at"] is not None for document in documents):
-        publish(runtime, ended)
-        documents = []
+    documents = documents_of([outcome for outcomes in found if outcomes is not None for outcome in outcomes])
     runtime.answer([answer for answer in answers if not answer.ignored], documents)
     return {answer.task_id: answer.error is None for answer in answers}
 

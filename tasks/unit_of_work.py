@@ -215,13 +215,8 @@ def again(runtime: Runtime, once: Callable[[], T]) -> T:
 
 def publish(runtime: Runtime, outcomes: Sequence[Outcome]) -> None:
     """Write-through of what was committed, and a hint for the relay. Never raises."""
-    documents = documents_of(outcomes)
-    if not documents:
-        return
-    gone = [one for one in documents if one["deleted_at"] is not None]
-    runtime.cache.put([one for one in documents if one["deleted_at"] is None], hint=True)
-    if gone:
-        runtime.cache.mark_deleted([one["id"] for one in gone], [one["external_id"] for one in gone])
+    if documents := documents_of(outcomes):
+        runtime.cache.put(documents, hint=True)
 
 
 def documents_of(outcomes: Sequence[Outcome]) -> list[Document]:

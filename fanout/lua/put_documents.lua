@@ -1,8 +1,10 @@
 -- Compare-and-set of cached documents: an older or equal one never wins. Then the relay's hint, if asked for.
+-- One of the last revision there is marks a deleted session: longer than any writer can be late, but not for ever.
 -- KEYS: per document its key and that of its external id ('' where it has none); [hint]
 -- ARGV: number of the database ('' for the connection's own), life in seconds, documents, per document revision,
 --       last_seq or '', text, session id
 -- Returns how many were stored. Only the first bytes of what is cached are looked at: it may have a megabyte.
+local LAST, MARK_LIFE = '9007199254740991', 300
 local database, life, count, stored = ARGV[1], ARGV[2], tonumber(ARGV[3]), 0
 if database ~= '' then redis.call('SELECT', database) end  -- until the script ends
 
@@ -19,8 +21,13 @@ end
 for number = 1, count do
   local key, external, at = KEYS[2 * number - 1], KEYS[2 * number], 4 * number
   if not newer(key, ARGV[at], ARGV[at + 1]) then
-    redis.call('SET', key, ARGV[at + 2], 'EX', life)
-    if external ~= '' then redis.call('SET', external, ARGV[at + 3], 'EX', life) end
+    if ARGV[at] == LAST then
+      redis.call('SET', key, ARGV[at + 2], 'EX', MARK_LIFE)
+      if external ~= '' then redis.call('UNLINK', external) end
+    else
+      redis.call('SET', key, ARGV[at + 2], 'EX', life)
+      if external ~= '' then redis.call('SET', external, ARGV[at + 3], 'EX', life) end
+    end
     stored = stored + 1
   end
 end

@@ -135,7 +135,7 @@ def test_an_entry_of_another_release_is_a_miss(client: Redis) -> None:
 
 def test_a_deleted_session_stays_away_from_late_writers(cache: DocumentCache, client: Redis) -> None:
     cache.put([document(external_id="ext 1")])
-    cache.mark_deleted(["s-1"], ["ext 1"])
+    assert cache.put([document(external_id="ext 1", deleted_at="2026-01-01T00:00:00Z")]) == 1
     assert cache.put([document(revision=1000)]) == 0
     assert cache.get("s-1") is None
     assert cache.find("ext 1") is None
@@ -199,7 +199,7 @@ def test_keys_is_never_asked(cache: DocumentCache, client: Redis) -> None:
     client.config_resetstat()
     cache.put([document()])
     cache.find("nothing")
-    cache.mark_deleted(["s-1"])
+    cache.put([document(deleted_at="2026-01-01T00:00:00Z")])
     cache.drop("s-1")
     statistics: Any = client.info("commandstats")
     assert "cmdstat_keys" not in statistics
@@ -226,7 +226,6 @@ def test_without_redis_calls_are_quick_and_quiet(client: Redis, pair: Servers, o
             assert cache.put([document(revision=2)]) == 0
             assert cache.get("s-1") is None
             assert cache.get_many(["s-1"]) == {}
-            cache.mark_deleted(["s-2"])
             cache.drop("s-2")
             assert cache.put([], hint=True) == 0
         skipping = time.monotonic() - started

@@ -182,7 +182,7 @@ def test_a_late_writer_of_an_uncached_session_loses_too(publisher: Publisher, cl
     publisher.publish([event(4)])
     assert cache.put([{"revision": 3, "id": "s-1", "last_seq": 3}]) == 0
     assert 0 < client.ttl(document_key("s-1")) <= 300
-    cache.mark_deleted(["s-1"])
+    cache.put([{"revision": 4, "id": "s-1", "deleted_at": "2026-01-01T00:00:00Z"}])
     publisher.publish([event(5)])
     assert cache.put([{"revision": 99, "id": "s-1", "last_seq": 99}]) == 0
 
