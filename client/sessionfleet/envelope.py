@@ -6,7 +6,6 @@ Keyword arguments only, JSON, no compression. Celery's own ``send_task`` costs a
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,7 +62,7 @@ def message_of(request: Request, reply_to: str | None) -> bytes:
                 "delivery_mode": 2,
                 "delivery_info": {"exchange": request.queue, "routing_key": request.queue},
                 "priority": request.priority,
-                "delivery_tag": secrets.token_hex(8),
+                "delivery_tag": request.task_id,
             },
         }
     )

@@ -18,7 +18,7 @@ from kombu.utils.encoding import bytes_to_str
 from broker import shapes
 from broker.channel import read
 from broker.collecting import UNCOMMON, plain_arguments
-from sessionfleet import envelope
+from sessionfleet import AsyncFleet, envelope
 from sessionfleet.envelope import message_of
 from sessionfleet.errors import ValidationFailed
 from sessionfleet.request import Request, prepare
@@ -124,11 +124,11 @@ def test_who_waits_for_nothing_says_so() -> None:
     assert (ignoring["headers"]["ignore_result"], ignoring["properties"]["reply_to"]) == (True, None)
 
 
-def test_no_two_messages_have_one_delivery_tag() -> None:
-    """Also the same request sent again: acknowledging one must never forget the other."""
-    one = request()
-    tags = {parts(one)["properties"]["delivery_tag"] for _ in range(1000)}
-    assert len(tags) == 1000
+def test_no_two_calls_have_one_delivery_tag() -> None:
+    """Acknowledging one must never forget the other, also where both are the same operation."""
+    client = AsyncFleet.connect("redis://nowhere.invalid")
+    letters = [client.letter("session.touch", {"session_id": "s", "idempotency_key": "k"}) for _ in range(1000)]
+    assert len({json.loads(one.payload)["properties"]["delivery_tag"] for one in letters}) == 1000
 
 
 def test_python_values_of_raw_requests_have_their_json_form() -> None:
