@@ -87,10 +87,8 @@ def _task(headers: dict[str, Any]) -> str | None:
 
 def _limits(headers: dict[str, Any]) -> str | None:
     limits = headers.get("timelimit")
-    if limits is not None:
-        right = isinstance(limits, list) and len(limits) == 2
-        if not right or not all(_is_limit(limit) for limit in limits):
-            return "header timelimit is not a pair of seconds"
+    if limits is not None and not (isinstance(limits, list) and len(limits) == 2 and all(map(_is_limit, limits))):
+        return "header timelimit is not a pair of seconds"
     for name in ("retries", "group_index", "replaced_task_nesting"):
         if not isinstance(headers.get(name), _NUMBER):
             return f"header {name} is not a number"
