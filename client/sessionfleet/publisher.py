@@ -194,4 +194,5 @@ class AsyncPublisher(_Timed):
 
 
 def _options() -> dict[str, Any]:
-    return {"protocol": 2, "socket_keepalive": True, "client_name": f"sessionfleet-client-{os.getpid()}"}
+    name = f"sessionfleet-client-{os.getpid()}"
+    return {"protocol": 2, "socket_keepalive": True, "client_name": name, "driver_info": None}  # see feed.client
