@@ -11,8 +11,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis import asyncio as aio
@@ -174,9 +174,9 @@ class AsyncPublisher(_Timed):
         mail.begin()
         try:
             if not connection.is_connected:
-                async with asyncio.timeout(self._connecting):
+                async with _patience(self._connecting):
                     await connection.connect()
-            async with asyncio.timeout(self._answering):
+            async with _patience(self._answering):
                 await connection.send_packed_command(connection.pack_commands(mail.pushes + mail.bells))
                 for _ in mail.pushes:
                     await connection.read_response()
@@ -191,6 +191,17 @@ class AsyncPublisher(_Timed):
         """Close the connection."""
         with suppress(*LOST):
             await self._connection.disconnect()
+
+
+@asynccontextmanager
+async def _patience(seconds: float) -> AsyncIterator[None]:
+    """As asyncio.timeout, except that a loop which stood still for so long first hands out what came meanwhile."""
+    async with asyncio.timeout(None) as limit:
+        timer = asyncio.get_running_loop().call_later(seconds, limit.reschedule, 0.0)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _options() -> dict[str, Any]:
