@@ -71,7 +71,7 @@ class Mail:
         if time.monotonic() + pause > self.start_by:
             raise Unavailable(
                 service="the broker",
-                reason=str(error) or type(error).__name__,
+                reason=str(error) or "it does not answer",
                 operation=self._first.name,
                 task_id=self._first.task_id,
                 idempotency_key=self._first.idempotency_key,

@@ -104,3 +104,13 @@ def test_a_loop_that_stood_still_takes_what_came_meanwhile(valkey: EmbeddedValke
         broker.flushall()
         asyncio.run(go())
         assert broker.lrange(list_of("sessions", 6), 0, -1) == ["2", "1"]
+
+
+def test_silence_is_named(valkey: EmbeddedValkey, send: Send) -> None:
+    send(letters(1))
+    valkey.pause()
+    try:
+        with pytest.raises(Unavailable, match=r"Timeout reading|does not answer"):
+            send(letters(2))
+    finally:
+        valkey.resume()
