@@ -11,8 +11,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from redis import asyncio as aio
@@ -71,7 +71,7 @@ class Mail:
         if time.monotonic() + pause > self.start_by:
             raise Unavailable(
                 service="the broker",
-                reason=str(error) or type(error).__name__,
+                reason=str(error) or "it does not answer",
                 operation=self._first.name,
                 task_id=self._first.task_id,
                 idempotency_key=self._first.idempotency_key,
@@ -174,9 +174,9 @@ class AsyncPublisher(_Timed):
         mail.begin()
         try:
             if not connection.is_connected:
-                async with asyncio.timeout(self._connecting):
+                async with _patience(self._connecting):
                     await connection.connect()
-            async with asyncio.timeout(self._answering):
+            async with _patience(self._answering):
                 await connection.send_packed_command(connection.pack_commands(mail.pushes + mail.bells))
                 for _ in mail.pushes:
                     await connection.read_response()
@@ -193,5 +193,17 @@ class AsyncPublisher(_Timed):
             await self._connection.disconnect()
 
 
+@asynccontextmanager
+async def _patience(seconds: float) -> AsyncIterator[None]:
+    """As asyncio.timeout, except that a loop which stood still for so long first hands out what came meanwhile."""
+    async with asyncio.timeout(None) as limit:
+        timer = asyncio.get_running_loop().call_later(seconds, limit.reschedule, 0.0)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
 def _options() -> dict[str, Any]:
-    return {"protocol": 2, "socket_keepalive": True, "client_name": f"sessionfleet-client-{os.getpid()}"}
+    name = f"sessionfleet-client-{os.getpid()}"
+    return {"protocol": 2, "socket_keepalive": True, "client_name": name, "driver_info": None}  # see feed.client

@@ -86,3 +86,31 @@ def test_a_connection_that_the_server_ended_is_made_again(valkey: EmbeddedValkey
         broker.client_kill_filter(_type="normal", skipme=True)
         send(letters(2))
         assert broker.lrange(list_of("sessions", 6), 0, -1) == ["2", "1"]
+
+
+def test_a_loop_that_stood_still_takes_what_came_meanwhile(valkey: EmbeddedValkey) -> None:
+    """Somebody else's blocking call is no silence of the server: nothing is sent again, nothing fails."""
+
+    async def go() -> None:
+        sender = AsyncPublisher(f"{valkey.url}/0", SUBMIT)
+        await sender.publish(letters(1), time.monotonic() + SUBMIT)
+        sending = asyncio.create_task(sender.publish(letters(2), time.monotonic() + SUBMIT))
+        await asyncio.sleep(0)
+        time.sleep(SUBMIT)  # noqa: ASYNC251
+        await sending
+        await sender.aclose()
+
+    with valkey.client(0) as broker:
+        broker.flushall()
+        asyncio.run(go())
+        assert broker.lrange(list_of("sessions", 6), 0, -1) == ["2", "1"]
+
+
+def test_silence_is_named(valkey: EmbeddedValkey, send: Send) -> None:
+    send(letters(1))
+    valkey.pause()
+    try:
+        with pytest.raises(Unavailable, match=r"Timeout reading|does not answer"):
+            send(letters(2))
+    finally:
+        valkey.resume()

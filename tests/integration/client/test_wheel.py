@@ -64,7 +64,7 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     assert set(names) == sources
     assert "sessionfleet/py.typed" in names
-    for line in ("Name: sessionfleet", "Requires-Python: >=3.11", "Requires-Dist: redis<9,>=6.4"):
+    for line in ("Name: sessionfleet", "Requires-Python: >=3.11", "Requires-Dist: redis<9,>=7.2"):
         assert line in metadata
 
 

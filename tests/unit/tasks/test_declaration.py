@@ -219,7 +219,7 @@ def test_an_operation_knows_its_session_and_its_key() -> None:
 
     def keys(name: str, **arguments: Any) -> tuple[str | None, str | None, str]:
         message: Any = CATALOGUE[name].parse(arguments)
-        operation = base.operation_of(base.DECLARED[name], "task-7", message)
+        [operation] = base.batch_of(base.DECLARED[name], "task-7", message).operations
         assert operation.task_id == "task-7"
         return operation.session_key, operation.second_key, operation.key
 
