@@ -33,6 +33,7 @@ from sessions import leadership, outbox
 from sessions.outbox import Leader
 from tasks.outbox_drain import Drain, outgoing
 from workers.embedded import EmbeddedPostgres, EmbeddedValkey
+from workers.garbage import spare
 from workers.migrate import migrate
 from workers.resources import build_engine
 from workers.settings import Settings
@@ -87,6 +88,7 @@ def measure(settings: Settings, events: int, rounds: int, servers: dict[str, int
     with engine.connect() as db:
         entries = outbox.read_batch(db, outbox.load_cursor(db)).entries
     sample = [outgoing(entry) for entry in entries]
+    spare()  # as the relay's process does
     timings: dict[str, list[dict[str, Any]]] = {"relay": [], "bare": []}
     for _ in range(rounds):
         for name, run in (("relay", relay), ("bare", bare)):
