@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
@@ -28,7 +27,7 @@ from sessions.policy import Policy
 from sessions.record import Record
 from sessions.settle import Row, Settled, answer, settle
 from sessions.store import loader, writer
-from sessions.wholes import wholes
+from sessions.wholes import names_of, session_name, wholes
 
 
 @dataclass(slots=True)
@@ -70,6 +69,7 @@ def run(
     policy: Policy,
     lock_seconds: int | None = None,
     *,
+    skip_held: bool = False,
     commit: bool = False,
 ) -> list[list[Outcome]]:
     """Run ``batches`` in order in the open transaction of ``db``; the caller commits. ``commit``: it is one of
@@ -77,21 +77,39 @@ def run(
 
     Locks the sessions they name in id order. Outcomes come by batch, in the order of its operations.
     ``lock_seconds``: how long to wait for a row that another transaction holds, in place of the connection's own
-    limit. Raises what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll back, run again.
+    limit. ``skip_held``: do not wait; a batch on a held row, and what comes after it on one of its sessions, is left
+    out and has no outcomes. Raises what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll back,
+    run again.
     """
     operations = [operation for batch in batches for operation in batch.operations]
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
-    loaded = loader.lock(db, keys, [op.key for op in operations if op.idempotent], lock_seconds)
+    replayed = [op.key for op in operations if op.idempotent]
+    loaded = loader.lock(db, keys, replayed, lock_seconds, skip_held=skip_held)
     records, replayable = loader.by_keys(loaded.records), frozenset(loaded.stored)
     known = loader.known_agents(db, _agents(operations)) if policy.check_agents else frozenset()
     state = _Run(loaded.now, policy, records, loaded.stored, known)
-    outcomes = [_batch(state, batch) for batch in batches]
-    ended = zip(operations, chain.from_iterable(outcomes), strict=True)
-    unknown = [op.key for op, outcome in ended if op.idempotent and outcome.error and op.key not in replayable]
+    held = {session_name(name) for names in loaded.held for name in names}
+    outcomes = [[] if held and _is_held(state, batch, held) else _batch(state, batch) for batch in batches]
+    refused = [
+        operation.key
+        for batch, each in zip(batches, outcomes, strict=True)
+        for operation, outcome in zip(batch.operations, each, strict=False)
+        if operation.idempotent and outcome.error
+    ]
+    unknown = [key for key in refused if key not in replayable]
     if unknown and loader.is_stored(db, unknown):
         raise writer.KeyTaken  # they failed on what the first use of their key has left
     writer.write(db, _joined(state.settled), state.answers, policy, loaded.now, commit=commit)
     return outcomes
+
+
+def _is_held(state: _Run, batch: Batch, held: set[str]) -> bool:
+    """Whether one of these names is the batch's; then all of its names are held for those behind it."""
+    names = {name for operation in batch.operations for name in names_of(operation, state.records)}
+    if names.isdisjoint(held):
+        return False
+    held |= names
+    return True
 
 
 def _agents(operations: Sequence[Operation]) -> set[str]:

@@ -26,7 +26,7 @@ def wholes(operations: Sequence[Operation], records: Mapping[str, Record], whole
     found: dict[str, _Group] = {}
     for place, operation in enumerate(operations):
         group = _Group([place], [])
-        for name in _names(operation, records):
+        for name in names_of(operation, records):
             other = found.setdefault(name, group)
             if other is group:
                 group.names.append(name)
@@ -47,14 +47,20 @@ class _Group:
     names: list[str]
 
 
-def _names(operation: Operation, records: Mapping[str, Record]) -> Iterator[str]:
+def names_of(operation: Operation, records: Mapping[str, Record]) -> Iterator[str]:
+    """What an operation shares with others whose order matters: its key, and all names of its sessions."""
     yield f"key {operation.key}"
     for key in (operation.session_key, operation.second_key):
         if key is None:
             continue
         record = locked_records(records, key)
         if record is None:
-            yield f"session {uuid_text(key) or key}"
+            yield session_name(uuid_text(key) or key)
         else:
-            yield f"session {record.id}"
-            yield f"session {record.external_id}"
+            yield session_name(record.id)
+            yield session_name(record.external_id)
+
+
+def session_name(key: str) -> str:
+    """One of :func:`names_of`: a session by its uuid as text or its external id."""
+    return f"session {key}"

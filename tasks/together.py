@@ -8,6 +8,7 @@ others. Two on one session happen in the order in which they were waiting.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -43,8 +44,8 @@ class _Job(NamedTuple):
     batch: Batch
 
 
-LOCK_SECONDS = 3
-"""How long several wait for a row that somebody holds before each of them is tried alone, for ALONE_SECONDS."""
+LOCK_SECONDS = 1
+"""How long several wait for rows that somebody holds before each of them is tried alone, for ALONE_SECONDS."""
 
 ALONE_SECONDS = 1
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -59,7 +60,8 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     """Execute and answer calls of :func:`collected_names`: task id -> whether it succeeded.
 
     Not among them, and neither executed nor answered: calls with invalid arguments that nobody waits for, which by
-    themselves become dead letters; and calls on a session whose row somebody holds, when there are others. Raises
+    themselves become dead letters; and calls on a session whose row somebody holds for
+    seconds, when there are others. Raises
     what the database raises: then nothing has happened, or what has is found again by its key.
     """
     jobs: list[_Job] = []
@@ -72,11 +74,11 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
                 answers.append(_answer(call, Outcome(error=error)))
     found = _run(runtime, [job.batch for job in jobs])
     for job, outcomes in zip(jobs, found, strict=True):
-        if outcomes is not None:
+        if outcomes:
             outcome = outcome_of(job.declaration, outcomes)
             kept = job.declaration.kind == "operation" and outcome.error is None and not outcome.replayed
             answers.append(_answer(job.call, outcome, stored=kept))
-    documents = documents_of([outcome for outcomes in found if outcomes is not None for outcome in outcomes])
+    documents = documents_of(list(chain.from_iterable(found)))
     runtime.answer([answer for answer in answers if not answer.ignored], documents)
     return {answer.task_id: answer.error is None for answer in answers}
 
@@ -87,12 +89,25 @@ def _job(call: Call) -> _Job:
     return _Job(call, declaration, batch_of(declaration, call.task_id, message))
 
 
-def _run(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome] | None]:
-    """Outcomes of all; None for those on a row that somebody holds: their neighbours need not wait with them."""
+def _run(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome]]:
+    """Outcomes of all; none for those on a row that somebody holds for long: their neighbours need not wait for it.
+
+    Most rows that are held belong to another worker's list and are free in some milliseconds. So the others come
+    first, and two workers do not wait for each other.
+    """
     if len(batches) < 2:
-        return list(commit_batches(runtime, batches))
+        return commit_batches(runtime, batches)
+    outcomes = commit_batches(runtime, batches, skip_held=True)
+    left = [place for place, found in enumerate(outcomes) if not found]
+    if left:
+        for place, found in zip(left, _held(runtime, [batches[place] for place in left]), strict=True):
+            outcomes[place] = found
+    return outcomes
+
+
+def _held(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome]]:
     try:
-        return list(commit_batches(runtime, batches, lock_seconds=LOCK_SECONDS))
+        return commit_batches(runtime, batches, LOCK_SECONDS)
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
             raise
@@ -100,18 +115,18 @@ def _run(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome] | Non
     return [_alone(runtime, batch, held) for batch in batches]
 
 
-def _alone(runtime: Runtime, batch: Batch, held: set[str]) -> list[Outcome] | None:
+def _alone(runtime: Runtime, batch: Batch, held: set[str]) -> list[Outcome]:
     keys = {key for operation in batch.operations if (key := operation.session_key) is not None}
     if not keys.isdisjoint(held):
         held |= keys  # what comes after it on one of its sessions stays behind it
-        return None
+        return []
     try:
-        return run_batch(runtime, batch, lock_seconds=ALONE_SECONDS)
+        return run_batch(runtime, batch, ALONE_SECONDS)
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
             raise
         held |= keys
-        return None
+        return []
 
 
 def _answer(call: Call, outcome: Outcome, *, stored: bool = False) -> Answer:

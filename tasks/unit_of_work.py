@@ -120,10 +120,10 @@ def run_batch(runtime: Runtime, batch: Batch, lock_seconds: int | None = None) -
 
 
 def commit_batches(
-    runtime: Runtime, batches: Sequence[Batch], lock_seconds: int | None = None
+    runtime: Runtime, batches: Sequence[Batch], lock_seconds: int | None = None, *, skip_held: bool = False
 ) -> list[list[Outcome]]:
     """Run session operations in one transaction; outcomes by batch, in its order. Cache and relay are told by the
-    caller. ``lock_seconds``: how long to wait for a held row.
+    caller. ``lock_seconds``: how long to wait for a held row; ``skip_held``: not at all (:func:`sessions.unit.run`).
 
     A lost race (unique id, idempotency key, deadlock), a missing month or, once, a lost connection runs again, at
     most TRIES times in all. Raises what the database raises beyond that.
@@ -131,7 +131,7 @@ def commit_batches(
 
     def once() -> list[list[Outcome]]:
         with joined(runtime.engine) as db:
-            return unit.run(db, batches, runtime.policy, lock_seconds, commit=True)
+            return unit.run(db, batches, runtime.policy, lock_seconds, skip_held=skip_held, commit=True)
 
     return again(runtime, once)
 

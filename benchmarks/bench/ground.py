@@ -29,7 +29,8 @@ POSTGRES = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 STOCK_DATABASES = (8, 9, 10)
 """Broker and results of stock Celery, and the cache of the bare operations, on the same Valkey."""
 
-SESSIONS = 1000
+SESSIONS = 10_000
+"""As many as the bars were set with. Writers that meet on one session are measured by ``--hot``."""
 READY_SECONDS = 60.0
 CONTEXT = {"note": "x" * 900}
 

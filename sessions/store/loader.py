@@ -34,13 +34,12 @@ _by_key = SELECT.where(
     )
 )
 _LOCKED = ", ".join(f'locked."{name}"::text' if name in _AS_TEXT else f'locked."{name}"' for name in COLUMNS)
+_NAMED = "(id = ANY ($1) OR (external_id = ANY ($2) AND deleted_at IS NULL))"
 _LOCK = f"""
     WITH locked AS MATERIALIZED (
-        SELECT {statements.names_of(COLUMNS)} FROM sessions
-        WHERE id = ANY ($1) OR (external_id = ANY ($2) AND deleted_at IS NULL)
-        ORDER BY id FOR NO KEY UPDATE
+        SELECT {statements.names_of(COLUMNS)} FROM sessions WHERE {_NAMED} ORDER BY id FOR NO KEY UPDATE
     )
-    SELECT {_LOCKED}, clock_timestamp() AS now, (
+    SELECT {_LOCKED}, NULL AS held, clock_timestamp() AS now, (
         SELECT json_agg(
             CASE WHEN expires_at > clock_timestamp() THEN
                 json_build_array(key, operation, task_id, body_hash, answer)
@@ -49,6 +48,13 @@ _LOCK = f"""
     )::text AS stored
     FROM (SELECT) AS always LEFT JOIN locked ON true
 """  # noqa: S608 - names of columns
+_LOCK_FREE = _LOCK.replace("FOR NO KEY UPDATE", "FOR NO KEY UPDATE SKIP LOCKED").replace(
+    "NULL AS held",
+    f"""(
+        SELECT json_agg(json_build_array(id, external_id)) FROM sessions
+        WHERE {_NAMED} AND id NOT IN (SELECT id FROM locked)
+    )::text AS held""",  # noqa: S608 - as above
+)
 _FORGET = "DELETE FROM idempotency_keys WHERE key = ANY ($1) AND expires_at <= clock_timestamp()"
 _STORED = "SELECT 1 FROM idempotency_keys WHERE key = ANY ($1) AND expires_at > clock_timestamp() LIMIT 1"
 
@@ -86,24 +92,34 @@ class Loaded:
     """The database clock, read while the locks were held."""
     stored: dict[str, Stored]
     """Answers that were stored when the locks were asked for; see :func:`is_stored`."""
+    held: list[tuple[str, str]]
+    """Id and external id of the rows that somebody else holds."""
 
 
 def lock(
-    db: Connection, keys: Collection[str], idempotency_keys: Collection[str], lock_seconds: int | None = None
+    db: Connection,
+    keys: Collection[str],
+    idempotency_keys: Collection[str],
+    lock_seconds: int | None = None,
+    *,
+    skip_held: bool = False,
 ) -> Loaded:
     """The sessions with these ids or external ids, locked (FOR NO KEY UPDATE) in id order, which is
     what keeps two transactions over the same sessions from waiting for each other. Tombstones are
     found by id only. With them the clock and the stored answers of these keys; those that have expired and are not
-    purged yet go now, so that the keys are free. ``lock_seconds``: see :func:`sessions.store.statements.run`."""
+    purged yet go now, so that the keys are free. ``lock_seconds``: see :func:`sessions.store.statements.run`.
+    ``skip_held``: wait for no row, leave those out that somebody holds."""
     names = split_keys(keys)
     parameters = [statements.array(names["ids"]), names["external_ids"], list(idempotency_keys)]
-    rows = statements.run(db, _LOCK, ("uuid[]", "text[]", "text[]"), parameters, lock_seconds=lock_seconds).rows
+    sql = _LOCK_FREE if skip_held else _LOCK
+    rows = statements.run(db, sql, ("uuid[]", "text[]", "text[]"), parameters, lock_seconds=lock_seconds).rows
     records = [record_of(row) for row in rows if row[0] is not None]
     answers = decode(rows[0][-1]) if rows[0][-1] else []  # the same in each row
     stored = {key: Stored(*first) for key, *first in answers if first}
     if expired := [key for key, *first in answers if not first]:
         statements.run(db, _FORGET, ("text[]",), [expired])
-    return Loaded(records, max(row[-2] for row in rows), stored)
+    held = decode(rows[0][-3]) if rows[0][-3] else []
+    return Loaded(records, max(row[-2] for row in rows), stored, held)
 
 
 def is_stored(db: Connection, idempotency_keys: Collection[str]) -> bool:

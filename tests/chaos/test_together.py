@@ -18,7 +18,7 @@ from tests.chaos.kills import kill
 from tests.support import RunningFleet, eventually
 from tests.support.asking import Document, codes, new
 from tests.support.batching import held, outcomes, transactions
-from tests.support.crowd import hold, wait_for_workers
+from tests.support.crowd import hold, hold_answers, wait_for_workers
 from tests.support.private import private_fleets
 
 ROUNDS, EACH, CALLERS = 60, 20, 3
@@ -53,13 +53,13 @@ def chunks(fleet: RunningFleet, sessions: list[Document]) -> list[int]:
 
 
 def test_a_worker_killed_in_the_middle_of_a_batch(single: RunningFleet) -> None:
-    """B-13, P-11: its transaction waits for one row; nothing of it stays, all messages come back."""
+    """B-13, P-11: its transaction stands still; nothing of it stays, all messages come back."""
     fleet = single
     sessions = [new(fleet) for _ in range(20)]
     [worker] = fleet.of("sessions")
     with fleet.engine.begin() as db:
-        hold(db, sessions[10]["id"])
         with held(fleet):
+            hold_answers(db)
             handles = fleet.client.submit_many(map(line, sessions))
         wait_for_workers(fleet, 1)
         kill(worker)
@@ -78,6 +78,23 @@ def test_a_worker_killed_in_the_middle_of_a_batch(single: RunningFleet) -> None:
     assert again == [{**answer, "replayed": True} for answer in answers]
 
 
+def test_a_worker_killed_while_it_waits_for_a_held_row(single: RunningFleet) -> None:
+    """B-13, P-11: what is on other sessions is committed by then, and answered by nobody; it has its effect once."""
+    fleet = single
+    sessions = [new(fleet) for _ in range(20)]
+    [worker] = fleet.of("sessions")
+    with fleet.engine.begin() as db:
+        hold(db, sessions[10]["id"])
+        with held(fleet):
+            handles = fleet.client.submit_many(map(line, sessions))
+        wait_for_workers(fleet, 1)
+        kill(worker)
+        assert chunks(fleet, sessions) == [1] * 10 + [0] + [1] * 9
+    fleet.start("sessions")
+    assert [answer["chunk_no"] for answer in outcomes(handles)] == [1] * 20
+    assert chunks(fleet, sessions) == [1] * 20
+
+
 def test_a_worker_killed_after_the_commit_of_a_batch(single: RunningFleet) -> None:
     """B-13, P-11: all effects are there, no acknowledgement is; the second delivery gives the stored answers.
 
@@ -88,8 +105,8 @@ def test_a_worker_killed_after_the_commit_of_a_batch(single: RunningFleet) -> No
     sessions = [new(fleet) for _ in range(10)]
     [worker] = fleet.of("sessions")
     with fleet.engine.begin() as db:
-        hold(db, sessions[5]["id"])
         with held(fleet):
+            hold_answers(db)
             handles = fleet.client.submit_many(map(line, sessions))
         wait_for_workers(fleet, 1)
         fleet.servers.valkey.pause()

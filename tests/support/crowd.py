@@ -31,6 +31,11 @@ def hold(db: Connection, session_id: str) -> None:
     db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": session_id})
 
 
+def hold_answers(db: Connection) -> None:
+    """Lets nobody store an answer: every write stops in the middle of its transaction, with its rows locked."""
+    db.execute(text("LOCK TABLE idempotency_keys IN SHARE MODE"))
+
+
 def wait_for_workers(fleet: RunningFleet, count: int) -> None:
     """Until that many connections wait for a lock in the fleet's database."""
 
