@@ -60,8 +60,8 @@ class EmbeddedValkey(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": "everysec",
             # By the default of 64 MB a busy server writes the file anew every few seconds, for a fifth of its time.
-            # So much of it is read in two seconds at a start.
-            "auto-aof-rewrite-min-size": "256mb",
+            # So much of it is read in four seconds at a start.
+            "auto-aof-rewrite-min-size": "512mb",
             # What workers hold unacknowledged is a hundred entries or so. By the default of 128 these would be lists
             # without index: adding one to them walks all of them and reads their numbers from text.
             "zset-max-listpack-entries": 16,
