@@ -32,7 +32,7 @@ def jsonable(value: Any, path: _Path = None, depth: int = 0) -> Any:
     """``value`` as JSON types only; raises ValueError naming the path of what JSON cannot hold.
 
     Strings may not contain NUL or lone surrogates (jsonb refuses both), numbers must be finite,
-    object keys must be text, nesting ends at :data:`MAX_DEPTH`.
+    object keys must be text, nesting ends at :data:`MAX_DEPTH`. Zero has no sign.
     """
     kind = type(value)
     if kind is str:
@@ -41,7 +41,7 @@ def jsonable(value: Any, path: _Path = None, depth: int = 0) -> Any:
         return value
     if kind is float:
         if math.isfinite(value):
-            return value
+            return value + 0.0  # a negative zero, which jsonb does not have, becomes zero
         raise _unfit(path, f"{value!r} is not a JSON number")
     if depth >= MAX_DEPTH:
         raise _unfit(path, f"nested deeper than {MAX_DEPTH} levels")
