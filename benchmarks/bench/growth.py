@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any
-from uuid import UUID
 
 from benchmarks.bench import figures
 from benchmarks.bench.bare import connected
@@ -67,7 +66,7 @@ class Side:
             "SELECT created_at, id::text FROM sessions ORDER BY created_at DESC OFFSET %s LIMIT 1", (sessions // 2,)
         )
         created_at, id_ = self._read.fetchone()  # type: ignore[misc]
-        self._middle = cursor.encode(created_at, UUID(id_))
+        self._middle = cursor.encode(created_at, id_)
         self.loads = Loads(ground.environ, UPDATE.processes)
         self.ids_file = ground.home / "ids"
         self.ids_file.write_text("\n".join(ground.ids))
