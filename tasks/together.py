@@ -18,7 +18,7 @@ from sessionfleet.messages.base import Write
 from sessions.change import Batch, Outcome
 from tasks.base import DECLARED, TOGETHER, Declaration, batch_of, outcome_of
 from tasks.runtime import Answer, Runtime
-from tasks.unit_of_work import commit_batches, documents_of, run_batch
+from tasks.unit_of_work import commit_batches, documents_of
 
 
 class Call(Protocol):
@@ -45,9 +45,8 @@ class _Job(NamedTuple):
 
 
 LOCK_SECONDS = 1
-"""How long several wait for rows that somebody holds before each of them is tried alone, for ALONE_SECONDS."""
+"""How long a list waits for rows that somebody holds; those on rows that are still held then go Celery's way."""
 
-ALONE_SECONDS = 1
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -60,9 +59,9 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     """Execute and answer calls of :func:`collected_names`: task id -> whether it succeeded.
 
     Not among them, and neither executed nor answered: calls with invalid arguments that nobody waits for, which by
-    themselves become dead letters; and calls on a session whose row somebody holds for
-    seconds, when there are others. Raises
-    what the database raises: then nothing has happened, or what has is found again by its key.
+    themselves become dead letters; and calls on a session whose row somebody holds for longer than
+    LOCK_SECONDS, when there are others. Raises what the database raises: then nothing has happened, or what has is
+    found again by its key.
     """
     jobs: list[_Job] = []
     answers: list[Answer] = []
@@ -111,22 +110,7 @@ def _held(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome]]:
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
             raise
-    held: set[str] = set()
-    return [_alone(runtime, batch, held) for batch in batches]
-
-
-def _alone(runtime: Runtime, batch: Batch, held: set[str]) -> list[Outcome]:
-    keys = {key for operation in batch.operations if (key := operation.session_key) is not None}
-    if not keys.isdisjoint(held):
-        held |= keys  # what comes after it on one of its sessions stays behind it
-        return []
-    try:
-        return run_batch(runtime, batch, ALONE_SECONDS)
-    except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
-            raise
-        held |= keys
-        return []
+    return commit_batches(runtime, batches, skip_held=True)
 
 
 def _answer(call: Call, outcome: Outcome, *, stored: bool = False) -> Answer:

@@ -7,7 +7,7 @@ Nobody looks into a stored answer: it is read whole, by its key. To make JSONB o
 does for an operation. Workers of the release before can read and write the column either way.
 
 The table is written anew, as far as its answers have not been purged (a day of them by default), and writers wait
-meanwhile: about a minute for ten million.
+meanwhile, the longer the more answers there are.
 """
 
 from __future__ import annotations

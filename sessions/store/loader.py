@@ -35,26 +35,35 @@ _by_key = SELECT.where(
 )
 _LOCKED = ", ".join(f'locked."{name}"::text' if name in _AS_TEXT else f'locked."{name}"' for name in COLUMNS)
 _NAMED = "(id = ANY ($1) OR (external_id = ANY ($2) AND deleted_at IS NULL))"
-_LOCK = f"""
-    WITH locked AS MATERIALIZED (
-        SELECT {statements.names_of(COLUMNS)} FROM sessions WHERE {_NAMED} ORDER BY id FOR NO KEY UPDATE
+
+
+def _lock_statement(*, wait: bool) -> str:
+    """Locks the named rows; those that somebody holds are waited for, or left out and named in ``held``."""
+    held = (
+        "NULL"
+        if wait
+        else f"""(
+            SELECT json_agg(json_build_array(id, external_id)) FROM sessions
+            WHERE {_NAMED} AND id NOT IN (SELECT id FROM locked)
+        )::text"""  # noqa: S608 - names of columns
     )
-    SELECT {_LOCKED}, NULL AS held, clock_timestamp() AS now, (
-        SELECT json_agg(
-            CASE WHEN expires_at > clock_timestamp() THEN
-                json_build_array(key, operation, task_id, body_hash, answer)
-            ELSE json_build_array(key) END
-        ) FROM idempotency_keys WHERE key = ANY ($3)
-    )::text AS stored
-    FROM (SELECT) AS always LEFT JOIN locked ON true
-"""  # noqa: S608 - names of columns
-_LOCK_FREE = _LOCK.replace("FOR NO KEY UPDATE", "FOR NO KEY UPDATE SKIP LOCKED").replace(
-    "NULL AS held",
-    f"""(
-        SELECT json_agg(json_build_array(id, external_id)) FROM sessions
-        WHERE {_NAMED} AND id NOT IN (SELECT id FROM locked)
-    )::text AS held""",  # noqa: S608 - as above
-)
+    return f"""
+        WITH locked AS MATERIALIZED (
+            SELECT {statements.names_of(COLUMNS)} FROM sessions WHERE {_NAMED} ORDER BY id
+            FOR NO KEY UPDATE {"" if wait else "SKIP LOCKED"}
+        )
+        SELECT {_LOCKED}, {held} AS held, clock_timestamp() AS now, (
+            SELECT json_agg(
+                CASE WHEN expires_at > clock_timestamp() THEN
+                    json_build_array(key, operation, task_id, body_hash, answer)
+                ELSE json_build_array(key) END
+            ) FROM idempotency_keys WHERE key = ANY ($3)
+        )::text AS stored
+        FROM (SELECT) AS always LEFT JOIN locked ON true
+    """  # noqa: S608 - as above
+
+
+_LOCK, _LOCK_FREE = _lock_statement(wait=True), _lock_statement(wait=False)
 _FORGET = "DELETE FROM idempotency_keys WHERE key = ANY ($1) AND expires_at <= clock_timestamp()"
 _STORED = "SELECT 1 FROM idempotency_keys WHERE key = ANY ($1) AND expires_at > clock_timestamp() LIMIT 1"
 

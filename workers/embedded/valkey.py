@@ -60,7 +60,7 @@ class EmbeddedValkey(EmbeddedServer):
             "appendonly": "yes",
             "appendfsync": "everysec",
             # By the default of 64 MB a busy server writes the file anew every few seconds, for a fifth of its time.
-            # So much of it is read in four seconds at a start.
+            # A start reads all of it.
             "auto-aof-rewrite-min-size": "512mb",
             "rdbcompression": "no",  # what a rewrite costs, and with a larger base it is done less often
             # What workers hold unacknowledged is a hundred entries or so. By the default of 128 these would be lists
