@@ -7,6 +7,11 @@ advance lazily, so that activity, which moves ``expires_at`` all the time, leave
 and stays a HOT update; a trigger moves it along, and never past ``expires_at``, when a deadline
 moves earlier. A deleted session is its own tombstone for 30 days: ``deleted_at`` set, content emptied,
 ``external_id`` free again (the unique index covers rows that are not deleted).
+
+``context_keys`` and ``context_pending`` serve the index of contexts and are no state of the session. An index on the
+context itself would have each change of it write an entry to every index of the row; its keys (by the function
+``containment_keys``) are brought up to date by ``maintenance.index_contexts`` instead, and a trigger sets
+``context_pending`` when the context is written.
 """
 
 from __future__ import annotations
@@ -14,8 +19,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, CheckConstraint, Index, text, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigInt, Instant, Json, TextList
@@ -98,6 +103,8 @@ class Session(Base):
     archived_at: Mapped[Instant | None]
     deleted_at: Mapped[Instant | None]
     next_check_at: Mapped[Instant | None]
+    context_keys: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
+    context_pending: Mapped[bool] = mapped_column(server_default=true())
 
     __table_args__ = (
         CheckConstraint(_one_of("status", STATUSES), name="status"),
@@ -136,7 +143,8 @@ class Session(Base):
             postgresql_where=text("recovery_needed"),
         ),
         Index("ix_sessions_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
-        Index("ix_sessions_context", "context", postgresql_using="gin", postgresql_ops={"context": "jsonb_path_ops"}),
+        Index("ix_sessions_context_keys", "context_keys", postgresql_using="gin"),
+        Index("ix_sessions_context_pending", "id", postgresql_where=text("context_pending")),
         Index("ix_sessions_account_ids", "account_ids", postgresql_using="gin"),
         Index("ix_sessions_tags", "tags", postgresql_using="gin"),
         {"postgresql_with": {"fillfactor": "80"}},

@@ -32,6 +32,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("dispatch_due", "schedule.dispatch_due", 1),
     Entry("scan_schedules", "schedule.scan", 300),
     Entry("partition_maintain", "maintenance.partition_maintain", 3600),
+    Entry("index_contexts", "maintenance.index_contexts", 60),
     Entry("purge_old", "maintenance.purge_old", 86400),
 )
 

@@ -6,13 +6,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from models import IdempotencyKey, Session, SessionEvent, SessionOutput, SessionTransition, table_of
 from sessionfleet.words import LIVE
 
 BATCH = 500
 """Rows a duty takes in one transaction."""
+
+CONTEXTS = 100
+"""Sessions whose contexts are indexed in one transaction; writers of theirs wait meanwhile, some milliseconds."""
 
 TOMBSTONE_LIFE = timedelta(days=30)
 
@@ -56,6 +59,24 @@ def of_user(db: Connection, user_id: str, limit: int = BATCH) -> list[UUID]:
     """Sessions of a user that are not deleted, in id order."""
     statement = select(_c.id).where(_c.user_id == user_id, _c.deleted_at.is_(None)).order_by(_c.id).limit(limit)
     return list(db.execute(statement).scalars())
+
+
+def index_contexts(db: Connection, after: UUID | None, limit: int = CONTEXTS) -> list[UUID]:
+    """Bring the index of contexts up to date for the next sessions behind ``after``, in id order, whose context has
+    changed; their ids. Rows another transaction holds are passed over and stay pending (Q-06)."""
+    sessions = table_of(Session)
+    wanted = [_c.context_pending] if after is None else [_c.context_pending, _c.id > after]
+    due = (
+        select(_c.id, _c.context)
+        .where(*wanted)
+        .order_by(_c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+        .cte()
+    )
+    values = {"context_keys": func.containment_keys(due.c.context), "context_pending": False}
+    written = db.execute(update(sessions).values(values).where(_c.id == due.c.id).returning(_c.id))
+    return sorted(written.scalars())
 
 
 def purge_answers(db: Connection, limit: int = BATCH) -> int:

@@ -49,6 +49,19 @@ def acted(outcomes: Sequence[Outcome]) -> int:
     return sum(outcome.error is None and outcome.answer["acted"] for outcome in outcomes)
 
 
+@duty(m.IndexContexts)
+def index_contexts(runtime: Runtime, _: m.IndexContexts) -> dict[str, int]:
+    """Bring the index of contexts up to date (Q-06)."""
+    indexed, last = 0, None
+    while True:
+        with transaction(runtime, actor="fleet") as work:
+            ids = sweeps.index_contexts(work.db, last)
+        indexed += len(ids)
+        if len(ids) < sweeps.CONTEXTS:
+            return {"indexed": indexed}
+        last = ids[-1]
+
+
 @duty(m.PurgeOld)
 def purge_old(runtime: Runtime, _: m.PurgeOld) -> dict[str, int]:
     """Remove what has outlived its keep: stored answers, tombstones, dead letters of messages."""

@@ -149,6 +149,7 @@ class Time(Group):
         300, "P-10", "Beat: find and repair schedules nobody looked after.", high=_BEAT
     )
     partition_maintain_interval: int = duration(3600, "P-10", "Beat: create and detach partitions.", high=_BEAT)
+    index_contexts_interval: int = duration(60, "Q-06", "Beat: bring the index of contexts up to date.", high=_BEAT)
     purge_old_interval: int = duration(
         86_400, "P-10", "Beat: remove stored answers and tombstones past their life.", high=_BEAT
     )

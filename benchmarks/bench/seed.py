@@ -32,6 +32,8 @@ _OWN = {
     "last_seq": "%(each)s",
     "state_version": "%(each)s",
     "revision": "%(each)s",
+    "context_keys": "containment_keys(context || jsonb_build_object('step', n))",
+    "context_pending": "false",
 }
 
 _SESSIONS = """
@@ -60,8 +62,9 @@ def seed(database_url: str, sessions: int, each: int) -> None:
 
     Needs the owner's login and nobody else at work; vacuumed, analysed and on disk when it returns.
     """
-    values = [f"{_OWN.get(name, name)} AS {name}" for name in COLUMNS]
-    insert = _SESSIONS.format(columns=", ".join(COLUMNS), values=", ".join(values))
+    columns = list(dict.fromkeys((*COLUMNS, *_OWN)))
+    values = [f"{_OWN.get(name, name)} AS {name}" for name in columns]
+    insert = _SESSIONS.format(columns=", ".join(columns), values=", ".join(values))
     parameters = {"count": sessions, "each": each}
     with connected(database_url) as db, db.cursor() as run:
         run.execute("SET maintenance_work_mem = '1GB'")

@@ -47,6 +47,7 @@ from sessionfleet.messages.lifecycle import (
 from sessionfleet.messages.maintenance import (
     CleanupStale,
     DrainOutbox,
+    IndexContexts,
     PartitionMaintain,
     PurgeOld,
     TimeoutWarnings,
@@ -115,6 +116,7 @@ __all__ = [
     "GetSchedule",
     "History",
     "Idle",
+    "IndexContexts",
     "Interrupt",
     "KeepRun",
     "List",

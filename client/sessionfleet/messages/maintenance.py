@@ -1,4 +1,4 @@
-"""Periodic duties on sessions (rows E-04, E-05, E-08, E-09, B-13, Q-07)."""
+"""Periodic duties on sessions (rows E-04, E-05, E-08, E-09, B-13, Q-06, Q-07)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ class CleanupStale(Duty, name="maintenance.cleanup_stale"):
     """Expire overdue sessions in batches of 500, re-checked under their row lock (E-05, E-08, E-09)."""
 
     answer: ClassVar[str] = "{expired: count}"
+
+
+class IndexContexts(Duty, name="maintenance.index_contexts"):
+    """Bring the index of contexts up to date, in batches of 100. A list filtered by context is complete at any time:
+    sessions whose context has changed since are compared one by one (Q-06)."""
+
+    answer: ClassVar[str] = "{indexed: count}"
 
 
 class PurgeOld(Duty, name="maintenance.purge_old"):
