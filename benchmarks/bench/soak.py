@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.bench import figures
 from benchmarks.bench.bare import connected
 from benchmarks.bench.figures import Figure, percentile
-from benchmarks.bench.ground import Ground, memory_of
+from benchmarks.bench.ground import LINES, Ground, memory_of
 from benchmarks.bench.loads import Loads
 
 PROCESSES = 2
@@ -23,7 +23,8 @@ FLAT = 1.10
 """What memory may grow to from the second fifth of the run to the last: 10 %. The first fifth fills pools,
 prepared statements and caches of a size that does not grow with time."""
 
-OURS = ("workers", "relay")
+ALL_LINES = (*LINES, "maintenance", "beat")
+"""With all duties, as in production."""
 
 _BYTES = """
     SELECT (pg_total_relation_size('sessions') - sum(pg_column_size(s.*)))::float8 / count(*) FROM sessions s
@@ -35,7 +36,7 @@ def soak(seconds: float, sessions: int, say: Callable[[str], None]) -> dict[str,
     update a second, each counted from when it was due."""
     before = figures.load()
     samples: list[dict[str, Any]] = []
-    with Ground() as ground, ExitStack() as stack:
+    with Ground(ALL_LINES) as ground, ExitStack() as stack:
         say("starting servers and workers")
         ground.start(sessions)
         loads = stack.enter_context(closing(Loads(ground.environ, PROCESSES)))
@@ -56,7 +57,7 @@ def soak(seconds: float, sessions: int, say: Callable[[str], None]) -> dict[str,
     times = sorted(took * 1e3 for _, took in taken)
     errors = [error for answer in answers for error in answer["errors"]]
     grown = growths(samples)
-    ours = {name: share for name, share in grown.items() if name.startswith(("sessions", "relay"))}
+    ours = {name: share for name, share in grown.items() if name.startswith(ALL_LINES)}
     return figures.found(
         [
             Figure(
