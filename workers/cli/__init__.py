@@ -40,7 +40,16 @@ class Refused(click.ClickException):
         click.echo(f"fleet: {self.message}", err=True, file=file)
 
 
-class Commands(click.Group):
+class Group(click.Group):
+    """A group whose help gives the first sentence of each command whole, on as many lines as it takes."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(limit=1000)) for name, one in found if one])
+
+
+class Commands(Group):
     """Subcommands by :data:`COMMANDS`; errors of settings and servers become :class:`Refused`."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:

@@ -13,7 +13,7 @@ from workers.home import ROOT
 from workers.supervisor.supervisor import process_environment
 
 
-@click.command(epilog="Each of --peers, --growth, --hot, --fanout, --soak and --kills is a measurement of its own.")
+@click.command(epilog="One of --peers, --growth, --hot, --fanout, --soak and --kills at a time.")
 @click.option("--quick", is_flag=True, help="Three rounds of 1.5 seconds a shape: under three minutes.")
 @click.option("--peers", is_flag=True, help="Also dramatiq, taskiq, procrastinate, DBOS, LangGraph, ADK, Agents.")
 @click.option("--growth", is_flag=True, help="1,000,000 sessions with 10,000,000 events against 10,000.")

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from workers.cli import Group
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
 Document = dict[str, Any]
 
 
-@click.group()
+@click.group(cls=Group)
 def deadletter() -> None:
     """Look at messages that were put away, send them again, forget them.
 

@@ -11,6 +11,7 @@ import click
 
 from sessionfleet import Event
 from sessionfleet.words import CONSUMER_GROUPS
+from workers.cli import Group
 from workers.cli.event_lines import line
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
@@ -31,7 +32,7 @@ def moment(text: str) -> str:
     raise click.BadParameter(f"{text!r} is neither an instant like 2026-03-29T12:00:00+00:00 nor a time ago like 2h")
 
 
-@click.group()
+@click.group(cls=Group)
 def events() -> None:
     """Read the log of all sessions; look at events nobody could take, give them once more, forget them.
 

@@ -13,7 +13,7 @@ import click
 
 from sessionfleet import Fleet
 from sessionfleet.words import PRIORITIES
-from workers.cli import schedule_accounts, schedule_views
+from workers.cli import Group, schedule_accounts, schedule_views
 from workers.cli.reach import reached
 from workers.cli.tables import duration, instant, table
 
@@ -38,7 +38,7 @@ class Every(click.ParamType[Any]):
         return {"interval_seconds": seconds} if seconds % 60 else {"interval_minutes": seconds // 60}
 
 
-@click.group()
+@click.group(cls=Group)
 def schedule() -> None:
     """Create, watch and steer scheduled reviews.
 

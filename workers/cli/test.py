@@ -40,7 +40,7 @@ kept, they are in it."""
 Reasons = dict[str, list[str]]
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def test(arguments: tuple[str, ...]) -> None:
     """Static checks, then pytest with ARGUMENTS (default: the whole suite, in several processes, beside the checks).
@@ -48,6 +48,10 @@ def test(arguments: tuple[str, ...]) -> None:
     Exit code 0 when everything passed. All steps run, also after one that failed. Of the whole suite, up to three
     tests that failed run once more, alone on the machine, and are named: what fails again, or more, is a failure.
     The last lines say why tests failed.
+
+    \b
+    ./fleet test tests/unit -x
+    ./fleet test -- --help    the help of pytest
     """
     environ = process_environment(os.environ)
     if arguments:
