@@ -69,7 +69,8 @@ def _value(key: str, text: str, schema: dict[str, Any] | None) -> Any:
     except ValueError:
         if schema is None or kinds & set(SIMPLE):
             return text  # the message says what it wants instead
-        raise UsageError(f"{key}: not JSON; quote it like '{key}={{\"a\": 1}}'") from None
+        example = '{"a": 1}' if "object" in kinds else '["a", "b"]'
+        raise UsageError(f"{key}: not JSON; quote it like '{key}={example}'") from None
 
 
 def _kinds(schema: dict[str, Any]) -> set[str]:

@@ -58,8 +58,8 @@ def test_values_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         (["agent_id"], None, "no key=value"),
         (["=x"], None, "no key=value"),
-        (["context={a:1}"], None, "context: not JSON"),
-        (["tags=a,b"], None, "tags: not JSON"),
+        (["context={a:1}"], None, """context: not JSON; quote it like 'context={"a": 1}'"""),
+        (["tags=a,b"], None, r"""tags: not JSON; quote it like 'tags=\["a", "b"\]'"""),
         (["query=@/no/such/file"], None, "/no/such/file: No such file"),
         ([], "{", "--json: not JSON"),
         ([], "[1]", "--json: must be a JSON object"),
