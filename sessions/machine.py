@@ -31,9 +31,14 @@ END_REASONS: dict[Status, EndReason] = {
 def check_move(current: Status, to: Status, *, only_from: frozenset[Status] | None = None) -> None:
     """Raise :class:`InvalidTransition` unless ``current -> to`` is in the table.
 
-    ``only_from`` narrows the table for verbs that mean less than a move (start, resume, recover).
+    ``only_from`` narrows the table for verbs that mean less than a move (start, resume, recover). The message
+    then says so, since ``allowed`` may well have what the verb does not do; an ended session is told the table.
     """
-    if to not in MOVES[current] or (only_from is not None and current not in only_from):
+    if only_from is not None and MOVES[current] and current not in only_from:
+        places = " or ".join(sorted(only_from))
+        message = f"This operation makes a session {to} that is {places}; this one is {current}."
+        raise InvalidTransition.of(current, to, MOVES[current], message)
+    if to not in MOVES[current]:
         raise InvalidTransition.of(current, to, MOVES[current])
 
 

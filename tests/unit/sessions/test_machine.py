@@ -49,6 +49,16 @@ def test_a_verb_can_mean_less_than_its_move() -> None:
         check_move("idle", "active", only_from=frozenset({"initializing"}))
 
 
+def test_a_verb_that_means_less_than_a_move_says_so() -> None:
+    """What the table allows is not told as refused by it."""
+    with pytest.raises(InvalidTransition) as refused:
+        check_move("initializing", "active", only_from=frozenset({"paused", "idle"}))
+    assert refused.value.message == (
+        "This operation makes a session active that is idle or paused; this one is initializing."
+    )
+    assert refused.value.details["to"] in refused.value.details["allowed"]
+
+
 def test_terminal_statuses_have_no_exit_and_a_reason_each() -> None:
     assert {status for status in STATUSES if not MOVES[status]} == TERMINAL
     assert END_REASONS == {"completed": "completed", "terminated": "user", "failed": "error", "expired": "timeout"}
