@@ -117,7 +117,7 @@ def _unusable(settings: Settings, name: str, fact: str) -> Unusable:
     variable = _source(settings, name)
     return Unusable(
         message=f"{variable} leads to {mask(getattr(settings, name))}, which {fact}: start that server, "
-        f"correct {variable}, or run `./fleet up`, which brings its own.",
+        f"correct {variable}, or run `./fleet up` without it, which brings its own.",
         setting=variable,
     )
 

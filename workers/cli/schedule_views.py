@@ -119,6 +119,8 @@ def next_(limit: int, after: datetime | None, as_json: bool, **named: Any) -> No
 def preview(listed: bool, limit: int, as_json: bool, **given: Any) -> None:
     """Show a calendar of the slots to come: the fires of each day, and days whose slots are all skipped.
 
+    Without a range it shows the next 62 days.
+
     \b
     ./fleet schedule preview SCHEDULE_ID
     ./fleet schedule preview --cron "0 9 * * MON-FRI" --year 2027

@@ -60,6 +60,7 @@ def test_an_unknown_setting(arguments: list[str]) -> None:
 def test_a_worker_without_its_database() -> None:
     done = start(WORKER)
     assert_one_sentence(done, "FLEET_DATABASE_URL leads to postgresql+psycopg2://fleet:***@127.0.0.1:1/fleet, which")
+    assert "or run `./fleet up` without it" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [BEAT, FLOWER], ids=["beat", "flower"])
