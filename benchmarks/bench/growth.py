@@ -78,15 +78,10 @@ class Side:
         self._note("session.update", self.loads.run(UPDATE, self.ground, seconds, job)["rate"])
         self._note("expiring neighbours", self._expire(self._neighbours))
         self._note("expiring scattered", self._expire(self._scattered))
-        for page, which in {
-            "first page": {},
-            "middle page": {"cursor": self._middle},
-            "first page of an agent": {"agent_id": "agent-3"},
-        }.items():
-            self._note(
-                page, self._read("session.list", lambda answer: len(answer["items"]) == 100, limit=100, **which)
-            )
-        self._note("counts of all", self._read("session.count", lambda answer: answer["total"] == self._sessions))
+        self._note("first page", self._page())
+        self._note("middle page", self._page(cursor=self._middle))
+        self._note("first page of an agent", self._page(agent_id="agent-3"))
+        self._note("counts of all", self._time_of("session.count", lambda answer: answer["total"] == self._sessions))
 
     def _expire(self, doomed: list[str]) -> float:
         """Milliseconds of the duty, with its message, answer, events and audit rows."""
@@ -99,7 +94,10 @@ class Side:
             raise RuntimeError(f"the duty expired {answer['expired']} sessions instead of {EXPIRED}")
         return took * 1e3
 
-    def _read(self, name: str, expected: Callable[[Any], bool], **arguments: Any) -> float:
+    def _page(self, **arguments: Any) -> float:
+        return self._time_of("session.list", lambda answer: len(answer["items"]) == 100, limit=100, **arguments)
+
+    def _time_of(self, name: str, expected: Callable[[Any], bool], **arguments: Any) -> float:
         """Milliseconds of a read with its message and answer, the median of some."""
         times = []
         for _ in range(READS):
