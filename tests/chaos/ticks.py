@@ -56,7 +56,7 @@ Schedule = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.ticks", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--outage", type=float, default=20, help="seconds for which Redis is stopped, then emptied")
     wanted = parser.parse_args()
