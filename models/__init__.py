@@ -11,6 +11,7 @@ from models.relay import EventDeadLetter, LeaderLease, OutboxFailure, RelayCurso
 from models.schedule_execution import ScheduleAttempt, ScheduleExecution
 from models.scheduled_review import ScheduledReview
 from models.session import Session
+from models.session_count import SessionCount
 from models.session_event import SessionEvent
 from models.session_output import SessionOutput
 from models.session_transition import SessionTransition
@@ -32,6 +33,7 @@ __all__ = [
     "ScheduleExecution",
     "ScheduledReview",
     "Session",
+    "SessionCount",
     "SessionEvent",
     "SessionOutput",
     "SessionTransition",

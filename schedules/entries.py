@@ -33,6 +33,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("scan_schedules", "schedule.scan", 300),
     Entry("partition_maintain", "maintenance.partition_maintain", 3600),
     Entry("index_contexts", "maintenance.index_contexts", 60),
+    Entry("sum_counts", "maintenance.sum_counts", 60),
     Entry("purge_old", "maintenance.purge_old", 86400),
 )
 

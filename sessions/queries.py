@@ -6,10 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, cast, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models import IdempotencyKey, Session, SessionTransition, table_of
+from models import IdempotencyKey, Session, SessionCount, SessionTransition, table_of
 from sessionfleet.errors import SessionNotFound
 from sessionfleet.messages import queries as m
 from sessionfleet.messages.answers import StoredAnswers
@@ -23,6 +36,7 @@ from sessions.store.loader import SELECT, record_of, split_keys
 Document = dict[str, Any]
 
 _c = table_of(Session).c
+_counts = table_of(SessionCount).c
 _transitions = table_of(SessionTransition)
 
 _EQUAL = (
@@ -41,6 +55,10 @@ _RANGES = (
     ("updated", _c.updated_at),
     ("active", _c.last_activity),
 )
+
+
+_UNCOUNTED = [name for name in m.Filters.__annotations__ if name not in ("status", "include_archived")]
+"""Filters for which no numbers are kept."""
 
 
 def clock(db: Connection) -> datetime:
@@ -102,14 +120,34 @@ def by_user(db: Connection, command: m.GetByUser) -> dict[str, Any]:
 
 
 def count(db: Connection, command: m.Count) -> dict[str, Any]:
-    """How many sessions match, in all and per status; statuses that do not occur count 0."""
+    """How many sessions match, in all and per status; statuses that do not occur count 0. An overdue session counts
+    as what it reads as (E-06). Only filters other than by status read the sessions."""
     now = clock(db)
-    conditions = _conditions(command, now)
-    # An overdue session counts as what it reads as (E-06).
-    status = func.coalesce(_overdue_word(now), _c.status).label("status")
-    rows = db.execute(select(status, func.count()).where(*conditions).group_by(status)).all()
-    by_status: dict[str, int] = dict.fromkeys(STATUSES, 0) | {row[0]: row[1] for row in rows}
+    statement: Select[Any, Any]
+    if all(getattr(command, name) == m.Filters.model_fields[name].default for name in _UNCOUNTED):
+        statement = _sums(command, now)
+    else:
+        status = func.coalesce(_overdue_word(now), _c.status).label("status")
+        statement = select(status, func.count()).where(*_conditions(command, now)).group_by(status)
+    by_status = dict.fromkeys(STATUSES, 0) | {row[0]: int(row[1]) for row in db.execute(statement)}
     return {"total": sum(by_status.values()), "by_status": by_status}
+
+
+def _sums(command: m.Count, now: datetime) -> Select[Any, Any]:
+    """Numbers of sessions by status from what is kept of them; of the sessions it reads those that are overdue."""
+    kept = select(_counts.status, _counts.change.label("number"))
+    late = select(_c.status, func.count().label("number")).where(
+        _overdue(now), _c.next_check_at <= now, _c.deleted_at.is_(None)
+    )
+    if not command.include_archived:
+        kept, late = kept.where(~_counts.archived), late.where(_c.archived_at.is_(None))
+    overdue = late.group_by(_c.status).cte()
+    expired = select(literal("expired"), overdue.c.number)
+    every = union_all(kept, select(overdue.c.status, -overdue.c.number), expired).subquery()
+    sums = select(every.c.status, func.sum(every.c.number)).group_by(every.c.status)
+    if command.status is None:
+        return sums
+    return sums.where(every.c.status.in_([command.status] if isinstance(command.status, str) else command.status))
 
 
 def answers(db: Connection, command: StoredAnswers) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from models import IdempotencyKey, Session, SessionEvent, SessionOutput, SessionTransition, table_of
+from models import IdempotencyKey, Session, SessionCount, SessionEvent, SessionOutput, SessionTransition, table_of
 from sessionfleet.words import LIVE
 
 BATCH = 500
@@ -77,6 +77,17 @@ def index_contexts(db: Connection, after: UUID | None, limit: int = CONTEXTS) ->
     values = {"context_keys": func.containment_keys(due.c.context), "context_pending": False}
     written = db.execute(update(sessions).values(values).where(_c.id == due.c.id).returning(_c.id))
     return sorted(written.scalars())
+
+
+def sum_counts(db: Connection) -> int:
+    """Make one row of all rows of ``session_counts`` of a status; how many there were (Q-03)."""
+    counts = table_of(SessionCount)
+    gone = delete(counts).returning(counts.c.status, counts.c.archived, counts.c.change).cte()
+    total = func.sum(gone.c.change)
+    sums = select(gone.c.status, gone.c.archived, total).group_by(gone.c.status, gone.c.archived).having(total != 0)
+    many = select(func.count()).select_from(gone).scalar_subquery()
+    written = insert(counts).from_select(["status", "archived", "change"], sums).returning(many)
+    return int(db.execute(written).scalars().first() or 0)
 
 
 def purge_answers(db: Connection, limit: int = BATCH) -> int:

@@ -62,6 +62,13 @@ def index_contexts(runtime: Runtime, _: m.IndexContexts) -> dict[str, int]:
         last = ids[-1]
 
 
+@duty(m.SumCounts)
+def sum_counts(runtime: Runtime, _: m.SumCounts) -> dict[str, int]:
+    """Sum up the changes in how many sessions have a status (Q-03)."""
+    with transaction(runtime, actor="fleet") as work:
+        return {"summed": sweeps.sum_counts(work.db)}
+
+
 @duty(m.PurgeOld)
 def purge_old(runtime: Runtime, _: m.PurgeOld) -> dict[str, int]:
     """Remove what has outlived its keep: stored answers, tombstones, dead letters of messages."""

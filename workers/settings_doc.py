@@ -19,8 +19,10 @@ _INTRODUCTION = """\
 
 Every process of the fleet reads its settings once, at start, from the environment. A value is taken
 from the first of these that has one: an explicit argument (in code), the variable `FLEET_<SETTING>`,
-an alias of another system (last table), the preset of `FLEET_ENVIRONMENT`, the default. An empty
-variable counts as not set. A URL beats host and port.
+an alias of another system (last table), the preset of `FLEET_ENVIRONMENT`, the default. As `FLEET_ENVIRONMENT`
+is `development` when it is not set, a setting in the table of presets has its default only where its cell is
+empty: `max_events_per_session` is 500 if nothing is set. An empty variable counts as not set. A URL beats
+host and port.
 
 A `FLEET_` variable that is no setting, or a value out of bounds, ends the process with one sentence
 and exit code 2; nothing is clamped. With `FLEET_ENVIRONMENT=test` every duration may go down to 1.
@@ -78,8 +80,10 @@ def _aliases() -> str:
 
 def _bounds(spec: Spec) -> str:
     match spec.kind:
-        case "count" | "duration" | "durations":
+        case "count" | "duration":
             return f"{spec.low}..{spec.high} {spec.unit}".strip() + (", 0 = off" if spec.off else "")
+        case "durations":
+            return f"{spec.low}..{spec.high} {spec.unit} each, such as `300,60`"
         case "switch":
             return "true, false"
         case "choice":

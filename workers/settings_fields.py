@@ -150,6 +150,7 @@ class Time(Group):
     )
     partition_maintain_interval: int = duration(3600, "P-10", "Beat: create and detach partitions.", high=_BEAT)
     index_contexts_interval: int = duration(60, "Q-06", "Beat: bring the index of contexts up to date.", high=_BEAT)
+    sum_counts_interval: int = duration(60, "Q-03", "Beat: sum up how many sessions there are.", high=_BEAT)
     purge_old_interval: int = duration(
         86_400, "P-10", "Beat: remove stored answers and tombstones past their life.", high=_BEAT
     )

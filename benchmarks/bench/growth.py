@@ -23,8 +23,8 @@ SMALL = 10_000
 EXPIRED = 100
 """Sessions that a duty finds overdue among all of them."""
 
-PAGES = 20
-"""Reads of each page in a round."""
+READS = 20
+"""Reads of each kind in a round."""
 
 UPDATE = Shape("update", "session.update, 4 clients x 32", "ours", "update", 4, 32)
 SETTINGS = {"wal_level": "minimal", "max_wal_senders": "0"}
@@ -50,6 +50,7 @@ class Side:
         seed(ground.postgres.url, sessions, each)
         ground.add("relay")
         self.ground = ground
+        self._sessions = sessions
         self.found: dict[str, list[float]] = {}
         self._db = connected(ground.postgres.url)
         self._db.autocommit = True
@@ -80,6 +81,7 @@ class Side:
         self._note("first page", self._page())
         self._note("middle page", self._page(cursor=self._middle))
         self._note("first page of an agent", self._page(agent_id="agent-3"))
+        self._note("counts of all", self._time_of("session.count", lambda answer: answer["total"] == self._sessions))
 
     def _expire(self, doomed: list[str]) -> float:
         """Milliseconds of the duty, with its message, answer, events and audit rows."""
@@ -93,14 +95,17 @@ class Side:
         return took * 1e3
 
     def _page(self, **arguments: Any) -> float:
-        """Milliseconds of session.list with 100 sessions, the median of some."""
+        return self._time_of("session.list", lambda answer: len(answer["items"]) == 100, limit=100, **arguments)
+
+    def _time_of(self, name: str, expected: Callable[[Any], bool], **arguments: Any) -> float:
+        """Milliseconds of a read with its message and answer, the median of some."""
         times = []
-        for _ in range(PAGES):
+        for _ in range(READS):
             started = time.perf_counter()
-            answer = self._fleet.call("session.list", 60, limit=100, **arguments)
+            answer = self._fleet.call(name, 60, **arguments)
             times.append(time.perf_counter() - started)
-            if len(answer["items"]) != 100:
-                raise RuntimeError("the page is not full")
+            if not expected(answer):
+                raise RuntimeError(f"{name} did not answer what was expected")
         return statistics.median(times) * 1e3
 
     def _note(self, name: str, value: float) -> None:
@@ -150,6 +155,7 @@ def growth(sessions: int, events: int, seconds: float, rounds: int, say: Callabl
         Figure("first page", ratios["first page"], most=1.5),
         Figure("page in the middle", ratios["middle page"], most=1.5),
         Figure("first page of an agent", ratios["first page of an agent"]),
+        Figure("counts of all", ratios["counts of all"]),
         Figure("PostgreSQL per session beyond its data", beyond, "bytes", most=1023),
     ]
     notes = ["| | small | large | |", "|---|---|---|---|"]

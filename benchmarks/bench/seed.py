@@ -50,6 +50,11 @@ _EVENTS = """
     FROM sessions s CROSS JOIN generate_series(1, %(each)s) AS seq
 """
 
+_COUNTS = """
+    INSERT INTO session_counts (status, archived, change)
+    SELECT status, false, count(*) FROM sessions GROUP BY status
+"""
+
 _CURSOR = """
     DELETE FROM relay_cursors;
     INSERT INTO relay_cursors (name, xid, last_id, high_id, floor_id, generation, updated_at)
@@ -70,8 +75,11 @@ def seed(database_url: str, sessions: int, each: int) -> None:
         run.execute("SET maintenance_work_mem = '1GB'")
         run.execute("CREATE TEMP TABLE template ON COMMIT DROP AS SELECT * FROM sessions LIMIT 1")
         run.execute("TRUNCATE sessions, session_events, session_transitions, idempotency_keys")
+        run.execute("ALTER TABLE sessions DISABLE TRIGGER sessions_counted_insert")
         with _bare(run, "sessions"):
             run.execute(insert, parameters)
+        run.execute("ALTER TABLE sessions ENABLE TRIGGER sessions_counted_insert")
+        run.execute(_COUNTS)
         with _bare(run, "session_events"):
             run.execute(_EVENTS, parameters)
         run.execute(_CURSOR)

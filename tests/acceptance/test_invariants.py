@@ -65,6 +65,10 @@ FAULTS = {
     "live has a deadline that somebody looks at in time": """
         UPDATE sessions SET next_check_at = NULL WHERE owner_id = :mark
     """,
+    "the numbers of all sessions are as many as there are": """
+        INSERT INTO session_counts (status, archived, change)
+        SELECT status, false, 1 FROM sessions WHERE owner_id = :mark
+    """,
 }
 """What would break each rule."""
 

@@ -56,7 +56,7 @@ Schedule = dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.ticks", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--outage", type=float, default=20, help="seconds for which Redis is stopped, then emptied")
     wanted = parser.parse_args()
@@ -131,14 +131,16 @@ class Torment:
     def kill_dispatchers(self, kills: int) -> None:
         """Kill that many, and the leading beat once half of them are dead."""
         stride = max(1, STEPS // kills)
-        step = laps = 0
+        step = begin = laps = 0
         leads = True
         while sum(self.killed_at.values()) < kills:
             step += stride
             where = dispatch_and_die(self.fleet, step)
             if where is None:
                 laps += 1
-                step = laps % stride  # the tick was over before: begin again, a little further on
+                if step == begin + stride:
+                    stride = max(1, stride // 2)  # longer than a whole tick
+                step = begin = laps % stride  # the tick was over before: begin again, a little further on
                 if laps > kills + 10:
                     raise AssertionError(f"ticks end before they can be killed: {self.killed_at}")
             else:

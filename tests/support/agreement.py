@@ -62,5 +62,11 @@ CHECKS = {
         SELECT id FROM sessions WHERE owner_id = :mark AND status <> ALL (:terminal)
         AND (next_check_at IS NULL OR next_check_at > expires_at OR expires_at < last_activity)
     """,
+    "the numbers of all sessions are as many as there are": """
+        SELECT status FROM (
+            SELECT status, archived_at IS NOT NULL AS archived, 1 AS change FROM sessions WHERE deleted_at IS NULL
+            UNION ALL SELECT status, archived, -change FROM session_counts
+        ) AS missing WHERE CAST(:mark AS text) IS NOT NULL GROUP BY status, archived HAVING sum(change) <> 0
+    """,
 }
 """Rule -> statement that finds the sessions of owner ``:mark`` that break it; ``:terminal``: terminal statuses."""

@@ -50,6 +50,7 @@ from sessionfleet.messages.maintenance import (
     IndexContexts,
     PartitionMaintain,
     PurgeOld,
+    SumCounts,
     TimeoutWarnings,
 )
 from sessionfleet.messages.output import AppendOutput, ReadOutput
@@ -147,6 +148,7 @@ __all__ = [
     "SimulateSchedule",
     "Start",
     "StoredAnswers",
+    "SumCounts",
     "Terminate",
     "TimeoutWarnings",
     "Touch",

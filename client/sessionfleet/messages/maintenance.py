@@ -1,4 +1,4 @@
-"""Periodic duties on sessions (rows E-04, E-05, E-08, E-09, B-13, Q-06, Q-07)."""
+"""Periodic duties on sessions (rows E-04, E-05, E-08, E-09, B-13, Q-03, Q-06, Q-07)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class IndexContexts(Duty, name="maintenance.index_contexts"):
     sessions whose context has changed since are compared one by one (Q-06)."""
 
     answer: ClassVar[str] = "{indexed: count}"
+
+
+class SumCounts(Duty, name="maintenance.sum_counts"):
+    """Sum up the changes in how many sessions have each status, of which session.count reads all (Q-03)."""
+
+    answer: ClassVar[str] = "{summed: rows}"
 
 
 class PurgeOld(Duty, name="maintenance.purge_old"):
