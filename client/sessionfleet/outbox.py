@@ -21,7 +21,7 @@ class _Parcel:
     sent: asyncio.Future[None]
 
     def told(self, error: Exception) -> Exception:
-        """The error of a round trip with this parcel's own operation in it: whoever repeats a call goes by its key."""
+        """The error of a round trip with this parcel's own operation in it: who repeats a call goes by its key."""
         if not isinstance(error, FleetError):
             return error
         first = self.letters[0].request

@@ -83,8 +83,8 @@ def run(
 
 
 def _prepared(db: Connection, cursor: Any, sql: str, types: Sequence[str]) -> str:
-    """The name under which the connection knows the statement. None is given twice: when a time limit interrupts this,
-    the server may have prepared what is not noted here."""
+    """The name under which the connection knows the statement. None is given twice: where a time limit interrupts
+    this, the server may have prepared what is not noted here."""
     known: dict[str, str] = db.info.setdefault("prepared", {})
     name = known.get(sql)
     if name is None:
