@@ -187,7 +187,7 @@ def update_metrics(session: Record, command: UpdateMetrics, ctx: Context) -> Cha
     """Adds to the counters; commutes, so it is no state change and never stale (B-02, B-06)."""
     check_writable(session)
     metrics = patches.add_up(session.metrics, command.metrics)
-    if metrics == session.metrics:
+    if patches.same(metrics, session.metrics):
         return NOTHING
     check_column("metrics", metrics, ctx.policy)
     return Change(

@@ -171,12 +171,13 @@ def _short(error: Exception) -> str:
 
 def add_up(old: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """Counters of B-06: numbers add, lists append and keep their last 1000, objects go deeper,
-    anything else replaces. Adding commutes for numbers, whatever the order of callers."""
+    anything else replaces. Adding commutes for numbers, whatever the order of callers. Raises ValidationFailed for a
+    sum that JSON cannot hold."""
     new = dict(old)
     for key, value in change.items():
         present = old.get(key)
         if _number(value) and _number(present):
-            new[key] = present + value
+            new[key] = _sum(present, value)
         elif isinstance(value, list) and (present is None or isinstance(present, list)):
             new[key] = [*(present or []), *value][-LIST_LIMIT:]
         elif isinstance(value, dict) and isinstance(present, dict):
@@ -184,6 +185,13 @@ def add_up(old: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         else:
             new[key] = value
     return new
+
+
+def _sum(present: Any, more: Any) -> Any:
+    try:
+        return jsonable(present + more)
+    except (OverflowError, ValueError) as error:
+        raise ValidationFailed.of("metrics", f"a sum cannot be kept: {_short(error)}") from None
 
 
 def _number(value: Any) -> bool:

@@ -15,7 +15,11 @@ BATCH = 500
 """Rows a duty takes in one transaction."""
 
 CONTEXTS = 100
-"""Sessions whose contexts are indexed in one transaction; writers of theirs wait meanwhile, some milliseconds."""
+"""Sessions whose contexts are indexed in one transaction, at most; their writers wait meanwhile, milliseconds."""
+
+CONTEXT_BYTES = 65_536
+"""Stored bytes of their contexts beyond the first one's, at most: compressed as they may be, a few such contexts take
+as long as a statement may."""
 
 TOMBSTONE_LIFE = timedelta(days=30)
 
@@ -63,20 +67,27 @@ def of_user(db: Connection, user_id: str, limit: int = BATCH) -> list[UUID]:
 
 def index_contexts(db: Connection, after: UUID | None, limit: int = CONTEXTS) -> list[UUID]:
     """Bring the index of contexts up to date for the next sessions behind ``after``, in id order, whose context has
-    changed; their ids. Rows another transaction holds are passed over and stay pending (Q-06)."""
+    changed; their ids, none at the end. Rows another transaction holds are passed over and stay pending (Q-06)."""
     sessions = table_of(Session)
     wanted = [_c.context_pending] if after is None else [_c.context_pending, _c.id > after]
     due = (
-        select(_c.id, _c.context)
+        select(_c.id, func.pg_column_size(_c.context))
         .where(*wanted)
         .order_by(_c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
-        .cte()
     )
-    values = {"context_keys": func.containment_keys(due.c.context), "context_pending": False}
-    written = db.execute(update(sessions).values(values).where(_c.id == due.c.id).returning(_c.id))
-    return sorted(written.scalars())
+    taken: list[UUID] = []
+    left = CONTEXT_BYTES
+    for id_, size in db.execute(due):
+        left -= size if taken else 0
+        if left < 0:
+            break
+        taken.append(id_)
+    if taken:
+        values = {"context_keys": func.containment_keys(_c.context), "context_pending": False}
+        db.execute(update(sessions).values(values).where(_c.id.in_(taken)))
+    return taken
 
 
 def sum_counts(db: Connection) -> int:

@@ -135,8 +135,14 @@ def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) 
         outcome = outcomes[place] = _one(state, operations[place])
         if outcome.error is None:
             continue
-        # The expiry of an overdue session stays (E-06): nothing else of them can have moved that session before.
-        state.take_back(*before, keep=outcome.record is not None)
+        # The expiry of an overdue session stays (E-06), unless these operations have changed that session themselves,
+        # be it to what made it overdue: what is taken back leaves no such session.
+        expired = outcome.record is not None
+        changed = {settled.record.id for settled in state.settled[before[0] : len(state.settled) - expired]}
+        keep = outcome.record is not None and outcome.record.id not in changed
+        state.take_back(*before, keep=keep)
+        if not keep:
+            outcomes[place] = Outcome(error=outcome.error)
         because = NotApplied(index=place, code=outcome.error.code)
         for other in places:
             if other != place:

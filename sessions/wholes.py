@@ -55,12 +55,12 @@ def names_of(operation: Operation, records: Mapping[str, Record]) -> Iterator[st
             continue
         record = locked_records(records, key)
         if record is None:
-            yield session_name(uuid_text(key) or key)
+            yield session_name(key)
         else:
             yield session_name(record.id)
             yield session_name(record.external_id)
 
 
 def session_name(key: str) -> str:
-    """One of :func:`names_of`: a session by its uuid as text or its external id."""
-    return f"session {key}"
+    """One of :func:`names_of`: a session by its uuid in any spelling or its external id, which may look like one."""
+    return f"session {uuid_text(key) or key}"

@@ -56,10 +56,9 @@ def index_contexts(runtime: Runtime, _: m.IndexContexts) -> dict[str, int]:
     while True:
         with transaction(runtime, actor="fleet") as work:
             ids = sweeps.index_contexts(work.db, last)
-        indexed += len(ids)
-        if len(ids) < sweeps.CONTEXTS:
+        if not ids:
             return {"indexed": indexed}
-        last = ids[-1]
+        indexed, last = indexed + len(ids), ids[-1]
 
 
 @duty(m.SumCounts)

@@ -72,14 +72,18 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
             if not call.ignore_result:
                 answers.append(_answer(call, Outcome(error=error)))
     found = _run(runtime, [job.batch for job in jobs])
+    left: set[str] = set()
     for job, outcomes in zip(jobs, found, strict=True):
-        if outcomes:
+        if not outcomes:
+            left.add(job.call.task_id)
+        else:
             outcome = outcome_of(job.declaration, outcomes)
             kept = job.declaration.kind == "operation" and outcome.error is None and not outcome.replayed
             answers.append(_answer(job.call, outcome, stored=kept))
     documents = documents_of(list(chain.from_iterable(found)))
     runtime.answer([answer for answer in answers if not answer.ignored], documents)
-    return {answer.task_id: answer.error is None for answer in answers}
+    # A producer may use an id twice: one that was left out goes Celery's way with its namesakes, which replay.
+    return {answer.task_id: answer.error is None for answer in answers if answer.task_id not in left}
 
 
 def _job(call: Call) -> _Job:

@@ -340,6 +340,7 @@ class Fleet:
         return self._remote
 
     def _run(self) -> LoopThread:
+        self._here()  # after a fork the lock and the loop are new ones, too
         with self._loop_made:  # first calls of several threads: two loops would share one reader
             if self._loop is None:
                 self._loop = LoopThread()

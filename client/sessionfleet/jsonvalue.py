@@ -17,6 +17,11 @@ from pydantic import BeforeValidator
 MAX_DEPTH = 100
 """Levels of nesting; deeper values exhaust recursive readers on either side."""
 
+MAX_DIGITS = 4300
+"""Digits of a whole number; Python neither reads nor writes longer ones."""
+
+_TOO_LONG = 10**MAX_DIGITS
+
 _CARRIED = ("datetime", "date", "time", "decimal", "uuid", "bytes", "base64")
 """Celery's JSON writes Python values as {"__type__": one of these, "__value__": text}: an object that looks like
 that would arrive as another value, and is refused rather than changed."""
@@ -31,18 +36,16 @@ _Path = tuple[Any, str | int | None] | None
 def jsonable(value: Any, path: _Path = None, depth: int = 0) -> Any:
     """``value`` as JSON types only; raises ValueError naming the path of what JSON cannot hold.
 
-    Strings may not contain NUL or lone surrogates (jsonb refuses both), numbers must be finite,
-    object keys must be text, nesting ends at :data:`MAX_DEPTH`. Zero has no sign.
+    Strings may not contain NUL or lone surrogates (jsonb refuses both), numbers must be finite and whole ones end at
+    :data:`MAX_DIGITS`, object keys must be text, nesting ends at :data:`MAX_DEPTH`. Zero has no sign.
     """
     kind = type(value)
     if kind is str:
         return _text(value, path)
-    if value is None or kind is bool or kind is int:
+    if value is None or kind is bool:
         return value
-    if kind is float:
-        if math.isfinite(value):
-            return value + 0.0  # a negative zero, which jsonb does not have, becomes zero
-        raise _unfit(path, f"{value!r} is not a JSON number")
+    if kind is int or kind is float:
+        return _number(value, path)
     if depth >= MAX_DEPTH:
         raise _unfit(path, f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
@@ -69,6 +72,16 @@ def _converted(value: Any, path: _Path, depth: int) -> Any:
         if isinstance(value, plain):
             return jsonable(plain(value.value if isinstance(value, Enum) else value), path, depth)
     raise _unfit(path, f"{type(value).__name__} is not a JSON value")
+
+
+def _number(value: float, path: _Path) -> float:
+    if isinstance(value, int):
+        if -_TOO_LONG < value < _TOO_LONG:
+            return value
+        raise _unfit(path, f"a whole number of more than {MAX_DIGITS} digits")
+    if math.isfinite(value):
+        return value + 0.0  # a negative zero, which jsonb does not have, becomes zero
+    raise _unfit(path, f"{value!r} is not a JSON number")
 
 
 def _text(value: str, path: _Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sessionfleet.envelope import Letter
+from sessionfleet.errors import FleetError
 
 Send = Callable[[Sequence[Letter], float], Awaitable[None]]
 """Sends letters in one round trip until an instant (``time.monotonic()``)."""
@@ -18,6 +19,16 @@ class _Parcel:
     letters: Sequence[Letter]
     until: float
     sent: asyncio.Future[None]
+
+    def told(self, error: Exception) -> Exception:
+        """The error of a round trip with this parcel's own operation in it: who repeats a call goes by its key."""
+        if not isinstance(error, FleetError):
+            return error
+        first = self.letters[0].request
+        own = {"operation": first.name, "task_id": first.task_id, "idempotency_key": first.idempotency_key}
+        told = type(error)({**error.shape(), "details": {**error.details, **own}})
+        told.__cause__ = error.__cause__
+        return told
 
 
 class Outbox:
@@ -53,7 +64,7 @@ class Outbox:
             except Exception as error:  # noqa: BLE001 - each sender is told
                 for parcel in taken:
                     if not parcel.sent.done():
-                        parcel.sent.set_exception(error)
+                        parcel.sent.set_exception(parcel.told(error))
             else:
                 for parcel in taken:
                     if not parcel.sent.done():

@@ -152,13 +152,13 @@ class Replies:
 
     async def _find_stored(self, waiting: list[tuple[str, str]]) -> None:
         for start in range(0, len(waiting), FETCH_AT_ONCE):
-            wanted = dict(waiting[start : start + FETCH_AT_ONCE])
+            wanted = set(waiting[start : start + FETCH_AT_ONCE])
             try:
-                found = await self._ask(list(wanted))
+                found = await self._ask(list({key for key, _ in wanted}))
             except FleetError:
                 return  # asked again with the next look
             for one in found:
-                if wanted.get(one["idempotency_key"]) == one["task_id"]:  # else it is of another call with that key
+                if (one["idempotency_key"], one["task_id"]) in wanted:  # else it is of another call with that key
                     self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
 
     def _heard(self, data: bytes) -> None:

@@ -23,13 +23,15 @@ depends_on = None
 
 # Contained in a context is only what has no key that the context lacks. The other way round two paths may share a key,
 # so whoever asks compares the contexts as well. Equal numbers have one text each: 1.0 is 1.
+# A path is a number, the hash of its last name with that of the rest as seed: as text it would be made anew for each
+# value behind it, and a long one before many values would take longer than a statement may.
 KEYS_FUNCTION = r"""
     CREATE OR REPLACE FUNCTION containment_keys(document JSONB) RETURNS BIGINT[]
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
         WITH RECURSIVE walk(path, value) AS (
-            SELECT '', document
+            SELECT 0::bigint, document
             UNION ALL
-            SELECT walk.path || E'\x1f' || inside.key, inside.value
+            SELECT hashtextextended(inside.key, walk.path), inside.value
             FROM walk CROSS JOIN LATERAL (
                 SELECT key, value
                 FROM jsonb_each(CASE jsonb_typeof(walk.value) WHEN 'object' THEN walk.value ELSE '{}' END)
@@ -39,9 +41,7 @@ KEYS_FUNCTION = r"""
             ) AS inside
         )
         SELECT coalesce(array_agg(DISTINCT hashtextextended(
-            path || E'\x1e' || CASE jsonb_typeof(value)
-                WHEN 'number' THEN trim_scale(value::numeric)::text ELSE value::text
-            END, 0
+            CASE jsonb_typeof(value) WHEN 'number' THEN trim_scale(value::numeric)::text ELSE value::text END, path
         )), '{}')
         FROM walk WHERE jsonb_typeof(value) NOT IN ('object', 'array')
     $$

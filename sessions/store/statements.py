@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table
@@ -82,14 +83,15 @@ def run(
 
 
 def _prepared(db: Connection, cursor: Any, sql: str, types: Sequence[str]) -> str:
-    """The name under which the connection knows the statement."""
+    """The name under which the connection knows the statement. None is given twice: where a time limit interrupts
+    this, the server may have prepared what is not noted here."""
     known: dict[str, str] = db.info.setdefault("prepared", {})
     name = known.get(sql)
     if name is None:
         if len(known) >= MOST:
-            cursor.execute("DEALLOCATE ALL")
             known.clear()
-        name = f"fleet_{len(known)}"
+            cursor.execute("DEALLOCATE ALL")
+        name = f"fleet_{next(db.info.setdefault('names', count()))}"
         cursor.execute(f"PREPARE {name} ({', '.join(types)}) AS {sql}")
         known[sql] = name
     return name

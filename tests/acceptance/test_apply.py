@@ -230,6 +230,20 @@ def test_an_overdue_session_expires_whatever_else_fails(fleet: RunningFleet, who
     assert event_names(fleet, overdue["id"])[-1] == "session.expired"
 
 
+@pytest.mark.parametrize("whole", ["session", "batch"])
+def test_a_session_that_its_own_whole_made_overdue_is_as_it_was(fleet: RunningFleet, whole: str) -> None:
+    """Nothing of the whole has happened, so the session is not overdue; its events have no gap (invariant 3)."""
+    idle = new(fleet, timeout_seconds=3600)
+    age(fleet, 600, idle["id"])
+    before = stored(fleet, idle["id"])
+    shorter = step("update", session_id=idle["id"], timeout_seconds=60)
+    assert words(apply(fleet, shorter, update(idle, a=1), whole=whole)) == ["NOT_APPLIED", "SESSION_EXPIRED"]
+    assert stored(fleet, idle["id"]) == before
+    assert get(fleet, idle["id"])["status"] == "active"
+    assert words(apply(fleet, shorter, update(idle, a=1), whole="operation")) == ["ok", "SESSION_EXPIRED"]
+    assert [event["seq"] for event in events(fleet, idle["id"])] == [1, 2, 3, 4]
+
+
 def test_what_does_not_fit_is_named_by_its_place(fleet: RunningFleet) -> None:
     session = new(fleet)
     before = stored(fleet, session["id"])

@@ -81,6 +81,32 @@ def test_changes_of_the_context_leave_the_indexes_alone(fleet: RunningFleet) -> 
     assert hot >= 0.8 * done, (done, hot)
 
 
+def test_a_long_way_to_many_values(fleet: RunningFleet) -> None:
+    """What a context costs goes by its size, not by its values times the way to them: one of these stopped the duty,
+    and whoever asked for it."""
+    agent, context = "index-5", {"k" * 200_000: {"in": list(range(20_000))}}
+    id_ = fleet.call("session.create", agent_id=agent, context=context)["id"]
+    assert fleet.call(DUTY, 60)["indexed"] >= 1
+    assert not is_pending(fleet, id_)
+    assert found(fleet, agent, context) == [id_]
+
+
+def test_large_contexts_are_taken_few_at_a_time(fleet: RunningFleet) -> None:
+    """A hundred of the largest in one statement would take longer than a statement may."""
+    fleet.call(DUTY, 60)
+    large = [json.dumps({"v": [[n, place] for place in range(20_000)]}) for n in range(3)]
+    ids = {fleet.call("session.create", context=json.loads(one))["id"] for one in large}
+    ids |= {fleet.call("session.create", context={"v": n})["id"] for n in range(3)}
+    with fleet.engine.begin() as db:
+        last, batches = None, []
+        while batch := sweeps.index_contexts(db, last):
+            last = batch[-1]
+            batches.append(ids & {str(each) for each in batch})
+    assert set().union(*batches) == ids
+    assert len([batch for batch in batches if batch]) >= 3
+    assert not any(is_pending(fleet, id_) for id_ in ids)
+
+
 def updates(fleet: RunningFleet) -> tuple[int, int]:
     """Updates of ``sessions`` and how many of them were HOT, as far as PostgreSQL has counted."""
     counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'sessions'"

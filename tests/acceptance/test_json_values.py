@@ -61,6 +61,7 @@ def test_instants_and_sets_have_a_json_form_and_the_rest_a_path(fleet: RunningFl
     created = new(fleet, context={"at": at, "set": {"b", "a"}, "id": (one := uuid4())})
     assert created["context"] == {"at": "2026-03-29T01:30:00+02:00", "set": ["a", "b"], "id": str(one)}
     unfit = [(object(), "object"), (float("nan"), "nan"), (datetime(2026, 1, 1), "time zone"), (b"x", "bytes")]  # noqa: DTZ001
+    unfit += [(10**4300, "digits"), (-(10**4300), "digits")]
     for value, word in unfit:
         with pytest.raises(ValidationFailed, match=word) as refused:
             new(fleet, context={"list": [{"ok": 1}, {"bad": value}]})

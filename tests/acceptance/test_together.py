@@ -376,3 +376,20 @@ def test_a_held_row_keeps_no_neighbour_waiting(single: RunningFleet) -> None:
         assert not handles[6].done()
     first, second = outcomes([handles[2], handles[6]])
     assert second["state_version"] == first["state_version"] + 1 == blocked["state_version"] + 2
+
+
+def test_a_task_id_used_twice_loses_no_message(single: RunningFleet, producer: Celery) -> None:
+    """A producer's own task ids may be less unique than it thinks. What was answered under such a one says nothing of
+    a message that waits for a held row."""
+    blocked, free = new(single), new(single)
+    task_id = str(uuid4())
+    with single.engine.begin() as db:
+        hold(db, blocked["id"])
+        with held(single):
+            for session in (blocked, free):
+                kwargs = {"session_id": session["id"], "model": "m", "idempotency_key": str(uuid4())}
+                producer.send_task("session.update", kwargs=kwargs, queue="sessions", task_id=task_id)
+        # Whoever is answered is so when the list is done, with or without the message that waits.
+        eventually(lambda: producer.backend.get(f"celery-task-meta-{task_id}"), 20)
+    eventually(lambda: get(single, blocked["id"])["model"] == "m", 20)
+    assert get(single, free["id"])["model"] == "m"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
 from sessionfleet.errors import NotApplied, UnknownOperation, ValidationFailed
-from sessionfleet.messages.base import Errors, Write, message_type
+from sessionfleet.messages.base import Errors, Write, message_type, storable
 from sessionfleet.messages.create import Create
 from sessionfleet.messages.fields import SessionWrite
 
@@ -54,9 +54,9 @@ class Apply(Write, name="session.apply"):
         "`session` (and those that share an idempotency key); the `batch`. Where one fails, the others of its "
         "whole answer NOT_APPLIED.",
     )
-    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=KEY_ROOM)] | None = Field(
-        None, description="What the keys of the operations begin with. Default: the task id."
-    )
+    idempotency_key: (
+        Annotated[str, StringConstraints(min_length=1, max_length=KEY_ROOM), AfterValidator(storable)] | None
+    ) = Field(None, description="What the keys of the operations begin with. Default: the task id.")
     expected_version: None = Field(None, description="Belongs to the single operation.")
 
     _messages: tuple[Write, ...] = PrivateAttr(())

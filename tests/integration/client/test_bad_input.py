@@ -117,6 +117,11 @@ def test_arguments_by_position(refusal: Send) -> None:
     assert field(refusal("session.get", "s")) == "arguments"
 
 
+def test_the_key_of_a_list(refusal: Send) -> None:
+    steps = [{"name": "session.touch", "arguments": {"session_id": "s"}}]
+    assert field(refusal("session.apply", operations=steps, idempotency_key="a\x00b")) == "idempotency_key"
+
+
 def test_depth_has_an_end(refusal: Send) -> None:
     deep: Any = 1
     for _ in range(200):

@@ -237,6 +237,30 @@ def test_a_fork_gets_connections_of_its_own(fleet: RunningFleet) -> None:
     assert fleet.call("session.create")["status"] == "initializing"
 
 
+@pytest.mark.parametrize("first", ["get", "batch", "call"])
+def test_whatever_a_forked_child_calls_first(fleet: RunningFleet, first: str) -> None:
+    """What the parent's loop would have to answer never comes: the child has one of its own."""
+    session_id = fleet.client.get(fleet.call("session.create", status="active")["id"])["id"]
+
+    def ask() -> str:
+        if first == "batch":
+            with fleet.client.batch() as batch:
+                return str(batch.add("session.touch", session_id=session_id).result()["id"])
+        if first == "get":
+            return str(fleet.client.get(session_id)["id"])
+        return str(fleet.client.call("session.get", session_id=session_id)["id"])
+
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=lambda: answers.put(ask()))
+    child.start()
+    child.join(20)
+    ended = child.exitcode
+    child.kill()
+    assert ended == 0
+    assert answers.get() == session_id
+
+
 def test_closing_leaves_nothing(fleet: RunningFleet) -> None:
     before = set(threading.enumerate())
     client = Fleet.connect(**urls(fleet))

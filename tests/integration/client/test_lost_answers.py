@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -37,13 +37,18 @@ def apart(results: EmbeddedValkey) -> Iterator[RunningFleet]:
         yield make(sessions=1, relay=0, FLEET_RESULT_URL=f"{results.url}/0")
 
 
-def away_while_it_commits(fleet: RunningFleet, results: EmbeddedValkey, session_id: str) -> Any:
-    """Handles of five writes, each of whose answers was lost: the Redis they go to was away, message and copy were
+FIVE = [{"content": f"{n}\n"} for n in range(5)]
+
+
+def away_while_it_commits(
+    fleet: RunningFleet, results: EmbeddedValkey, session_id: str, writes: Sequence[dict[str, str]] = FIVE
+) -> Any:
+    """Handles of writes, each of whose answers was lost: the Redis they go to was away, message and copy were
     never there."""
     with fleet.engine.begin() as db:
         hold(db, session_id)
         handles = fleet.client.submit_many(
-            ("session.append_output", {"session_id": session_id, "content": f"{n}\n"}) for n in range(5)
+            ("session.append_output", {"session_id": session_id, **write}) for write in writes
         )
         wait_for_workers(fleet, 1)
         results.kill()
@@ -66,6 +71,15 @@ def test_an_answer_of_which_nothing_is_left_in_redis(apart: RunningFleet, result
     assert read["output"] == "0\n1\n2\n3\n4\n"
     [worker] = apart.of("sessions")
     assert 1 <= worker.log_text().count("Task session.answers[") <= 5, "it was asked for, and many at once"
+
+
+def test_several_calls_with_one_key(apart: RunningFleet, results: EmbeddedValkey) -> None:
+    """B-13: the stored answer is that of the first of them, whoever else waits under its key."""
+    session_id, key = apart.call("session.create", status="active")["id"], str(uuid4())
+    write = {"content": "0\n", "idempotency_key": key}
+    handles = away_while_it_commits(apart, results, session_id, [write, write, write])
+    assert handles[0].result(30)["chunk_no"] == 1
+    assert not any(handle.done() for handle in handles[1:]), "nobody keeps the answers of repeats"
 
 
 def test_who_does_not_wait_so_long_is_told_and_may_repeat(apart: RunningFleet, results: EmbeddedValkey) -> None:

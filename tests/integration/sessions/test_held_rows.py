@@ -84,3 +84,15 @@ def test_nothing_but_held_rows(engine: Engine) -> None:
     with engine.begin() as holder, engine.begin() as db:
         loader.lock(holder, [name], [])
         assert run(db, update(name), update(name)) == [[], []]
+
+
+def test_a_name_that_is_a_uuid_in_another_spelling(engine: Engine) -> None:
+    """A-02: an external id may look like that; a held row goes by it as well."""
+    name = str(uuid4()).upper()
+    with engine.begin() as db:
+        unit.run(db, [message("session.create", external_id=name, status="active")], POLICY)
+    with engine.begin() as holder, engine.begin() as db:
+        loader.lock(holder, [name], [])
+        assert run(db, update(name)) == [[]]
+    with engine.begin() as db:
+        assert run(db, update(name)) == [["ok"]]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DataError, DBAPIError
 
 from sessions.store import statements
 from sessions.store.transaction import joined
-from tests.support import Servers
+from tests.support import Servers, eventually
 from workers.resources import build_engine
 from workers.settings import Settings
 
@@ -97,6 +100,37 @@ def test_one_that_is_lost_while_nothing_runs(engine: Engine) -> None:
             other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         raise KeyError
     assert kept(engine) == []
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_one_that_is_interrupted_while_it_prepares(engine: Engine) -> None:
+    """A time limit is a signal, handled when the server has answered: what it has prepared is not noted here then,
+    and must not be in the way of what comes next on this connection."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    def let_it_go() -> None:
+        eventually(lambda: bool(other.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        other.commit()
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ThreadPoolExecutor(1) as pool, create_engine(engine.url).connect() as other:
+            other.execute(text("LOCK TABLE kept"))
+            letting_go = pool.submit(let_it_go)
+            with pytest.raises(Interrupted), joined(engine) as db:
+                statements.run(db, *INSERT, [1])
+            letting_go.result(20)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with joined(engine) as db:
+        statements.run(db, *INSERT, [2], commit=True)
+    assert kept(engine) == [3]
 
 
 def seen_by_others(engine: Engine) -> int:

@@ -108,6 +108,28 @@ def test_an_error_is_told_to_those_it_met_and_to_no_other() -> None:
     assert len(run(test).trips) == 2
 
 
+def test_an_error_names_the_operation_of_whoever_gets_it() -> None:
+    """B-12: to repeat a call with the key of another one would give it the other's answer."""
+
+    def write(number: int) -> Letter:
+        arguments = {"idempotency_key": f"key {number}"}
+        return Letter(Request(str(number), "session.create", "sessions", arguments, 6), b"{}")
+
+    async def test(outbox: Outbox, way: Way) -> None:
+        way.error = Unavailable(service="the broker", reason="on purpose", attempts=3)
+        way.gate.set()
+        found = await asyncio.gather(
+            *(outbox.put([write(n)], 1.0) for n in range(3)), outbox.put([letter(7)], 1.0), return_exceptions=True
+        )
+        errors = [one for one in found if isinstance(one, Unavailable)]
+        named = [(one.details["task_id"], one.details["idempotency_key"]) for one in errors]
+        assert named == [("0", "key 0"), ("1", "key 1"), ("2", "key 2"), ("7", None)]
+        assert {one.details["attempts"] for one in errors} == {3}
+        assert len({id(one) for one in errors}) == 4
+
+    run(test)
+
+
 def test_a_sender_that_gives_up_leaves_the_others_alone() -> None:
     async def test(outbox: Outbox, way: Way) -> None:
         first = await put_all(outbox, range(1))

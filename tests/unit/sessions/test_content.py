@@ -157,3 +157,9 @@ def test_metrics_that_change_nothing_are_nothing() -> None:
         content.update_metrics(
             session, m.UpdateMetrics(session_id=SID, metrics={"x": "y" * 200}), context(max_metadata_bytes=100)
         )
+
+
+def test_a_boolean_that_becomes_a_number_is_a_change() -> None:
+    session = record(metrics={"n": True})
+    change = content.update_metrics(session, m.UpdateMetrics(session_id=SID, metrics={"n": 1}), context())
+    assert change.columns["metrics"]["n"] is not True

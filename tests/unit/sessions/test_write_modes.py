@@ -254,6 +254,15 @@ def test_metrics_of_other_kinds_replace_and_objects_go_deeper() -> None:
     assert old["by_tool"] == {"bash": 1}
 
 
+@pytest.mark.parametrize(
+    ("old", "more"), [(1e308, 1e308), (10**400, 0.5), (10**4300 - 1, 1)], ids=["infinite", "mixed", "digits"]
+)
+def test_a_sum_that_json_cannot_hold_is_refused(old: float, more: float) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        patches.add_up({"by_tool": {"bash": old}}, {"by_tool": {"bash": more}})
+    assert caught.value.details["fields"][0]["field"] == "metrics"
+
+
 names = st.lists(st.sampled_from(["1", "2", "3", "4"]), max_size=6)
 
 
