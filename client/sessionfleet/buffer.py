@@ -70,15 +70,13 @@ class SendBuffer:
     def flush(self, timeout: float) -> list[Unsent]:
         """Wait until all were sent, at most ``timeout`` seconds; what is still kept, the oldest first."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._kept, max(0.0, timeout))
-            kept = [letter.request for letter in self._kept]
-        return [Unsent(one.name, one.task_id, one.idempotency_key) for one in kept]
+            return self._left_after(timeout)
 
     def close(self, timeout: float) -> list[Unsent]:
         """:meth:`flush`, then give the rest up. Ends the thread; that takes up to submit_timeout more while
         a frozen server holds its last try."""
-        left = self.flush(timeout)
         with self._changed:
+            left = self._left_after(timeout)
             self._closed = True
             self._kept.clear()
             self._changed.notify_all()
@@ -88,6 +86,11 @@ class SendBuffer:
         if left:
             log.warning("%d messages were kept and never sent", len(left))
         return left
+
+    def _left_after(self, timeout: float) -> list[Unsent]:
+        self._changed.wait_for(lambda: not self._kept, max(0.0, timeout))
+        kept = [letter.request for letter in self._kept]
+        return [Unsent(one.name, one.task_id, one.idempotency_key) for one in kept]
 
     def _keep(self, letter: Letter) -> None:
         if self._closed or len(self._kept) >= self._limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -20,22 +20,30 @@ class LoopThread:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._posted: set[asyncio.Task[None]] = set()
+        self._handing = threading.Lock()
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="sessionfleet-client", daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The coroutine's result. When the caller is interrupted, so is the coroutine."""
-        if threading.current_thread() is self._thread or self._loop.is_closed():
-            coroutine.close()
-            raise RuntimeError("this client is closed, or a blocking call was made inside its own loop")
-        future: Future[T] | None = None
+        """The coroutine's result. When the caller is interrupted, so is the coroutine; raises RuntimeError when the
+        loop ends before it has one."""
+        future = self._handed(coroutine)
         try:
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             return future.result()
-        except BaseException:
-            if future is not None:
-                future.cancel()
+        except BaseException as error:
+            future.cancel()
+            if isinstance(error, CancelledError) and self._ending:
+                raise RuntimeError("this client was closed while the call waited") from None
             raise
+
+    def _handed(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Given to the loop before it is told to end, or not at all: what comes later it would never look at."""
+        with self._handing:
+            if threading.current_thread() is not self._thread and not self._ending:
+                return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        coroutine.close()
+        raise RuntimeError("this client is closed, or a blocking call was made inside its own loop")
 
     def post(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``start()`` some time soon, if the loop still runs; waits for nothing."""
@@ -50,9 +58,11 @@ class LoopThread:
 
     def stop(self) -> None:
         """End the loop and its thread; harmless when repeated."""
-        if self._thread.is_alive() and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        with self._handing:
+            if not self._ending:
+                self._ending = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

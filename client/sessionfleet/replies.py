@@ -167,7 +167,7 @@ class Replies:
         except ValueError:
             return  # not from a worker; the answer proper is fetched by key
         for stored in answers if isinstance(answers, list) else ():
-            if isinstance(stored, dict) and stored.get("status") in READY:
+            if _is_answer(stored):
                 self._arrived(stored)
 
     def _arrived(self, stored: Stored) -> None:
@@ -175,3 +175,10 @@ class Replies:
             sent = self._waiting.pop(stored.get("task_id", ""), None)
         if sent is not None:
             sent.arrive(stored)
+
+
+def _is_answer(stored: Any) -> bool:
+    if not isinstance(stored, dict) or not isinstance(stored.get("task_id"), str):
+        return False
+    status = stored.get("status")
+    return isinstance(status, str) and status in READY

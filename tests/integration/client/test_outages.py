@@ -148,7 +148,12 @@ def test_progress_and_noise_are_no_answers(valkey: EmbeddedValkey) -> None:
         handle = client.submit("session.count")
         channel = client._remote.replies.channel
         started = json.dumps([{"status": "STARTED", "result": {}, "task_id": handle.task_id}])
-        for noise in ("", "{", "[]", "[[]]", "null", '[{"status": "SUCCESS"}]', started):
+        unfit = (
+            '[{"status": "SUCCESS"}]',
+            '[{"status": [], "task_id": "t"}]',
+            '[{"status": "SUCCESS", "task_id": []}]',
+        )
+        for noise in ("", "{", "[]", "[[]]", "null", *unfit, started):
             assert results.publish(channel, noise) == 1
         assert not handle.done()
         results.publish(
