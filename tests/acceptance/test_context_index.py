@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -73,12 +74,33 @@ def test_a_duty_without_work_does_none(fleet: RunningFleet) -> None:
 def test_changes_of_the_context_leave_the_indexes_alone(fleet: RunningFleet) -> None:
     """Issue 4: HOT updates, but for the one after the duty has been there."""
     id_ = fleet.call("session.create", context={"step": 0})["id"]
-    before = updates(fleet)
-    for step in range(1, 41):
-        fleet.call("session.update", session_id=id_, context={"step": step})
-    eventually(lambda: updates(fleet)[0] - before[0] >= 40)
+    with brin_aside_on_15(fleet) as aside:
+        before = updates(fleet)
+        for step in range(1, 41):
+            fleet.call("session.update", session_id=id_, context={"step": step})
+        eventually(lambda: updates(fleet)[0] - before[0] >= 40)
+        if aside:  # what earlier tests did under the BRIN indexes is counted late, and was never HOT
+            eventually(lambda: updates(fleet)[1] - before[1] >= 0.8 * 40)
+            return
     done, hot = (now - then for now, then in zip(updates(fleet), before, strict=True))
     assert hot >= 0.8 * done, (done, hot)
+
+
+@contextmanager
+def brin_aside_on_15(fleet: RunningFleet) -> Iterator[bool]:
+    """PostgreSQL 15 has no HOT updates under a BRIN index (ADR 2): there, see whether the others leave them HOT."""
+    brin = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'sessions' AND indexdef ~ 'USING brin'"
+    with fleet.engine.begin() as db:
+        version = int(db.execute(text("SELECT current_setting('server_version_num')")).scalar_one())
+        aside = db.execute(text(brin)).all() if version < 160000 else []
+        for name, _ in aside:
+            db.exec_driver_sql(f"DROP INDEX {name}")
+    try:
+        yield bool(aside)
+    finally:
+        with fleet.engine.begin() as db:
+            for _, definition in aside:
+                db.exec_driver_sql(definition)
 
 
 def updates(fleet: RunningFleet) -> tuple[int, int]:
