@@ -70,17 +70,6 @@ def test_a_duty_without_work_does_none(fleet: RunningFleet) -> None:
     assert fleet.call(DUTY) == {"indexed": 0}
 
 
-def test_changes_of_the_context_leave_the_indexes_alone(fleet: RunningFleet) -> None:
-    """Issue 4: HOT updates, but for the one after the duty has been there."""
-    id_ = fleet.call("session.create", context={"step": 0})["id"]
-    before = updates(fleet)
-    for step in range(1, 41):
-        fleet.call("session.update", session_id=id_, context={"step": step})
-    eventually(lambda: updates(fleet)[0] - before[0] >= 40)
-    done, hot = (now - then for now, then in zip(updates(fleet), before, strict=True))
-    assert hot >= 0.8 * done, (done, hot)
-
-
 def test_a_long_way_to_many_values(fleet: RunningFleet) -> None:
     """What a context costs goes by its size, not by its values times the way to them: one of these stopped the duty,
     and whoever asked for it."""
@@ -105,14 +94,6 @@ def test_large_contexts_are_taken_few_at_a_time(fleet: RunningFleet) -> None:
     assert set().union(*batches) == ids
     assert len([batch for batch in batches if batch]) >= 3
     assert not any(is_pending(fleet, id_) for id_ in ids)
-
-
-def updates(fleet: RunningFleet) -> tuple[int, int]:
-    """Updates of ``sessions`` and how many of them were HOT, as far as PostgreSQL has counted."""
-    counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'sessions'"
-    with fleet.engine.connect() as db:
-        done, hot = db.execute(text(counts)).one()
-    return done, hot
 
 
 def test_a_session_somebody_writes_to_stays_pending(fleet: RunningFleet) -> None:

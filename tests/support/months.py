@@ -87,6 +87,7 @@ def stranger(empty_database: str) -> Iterator[str]:
     engine = create_engine(empty_database, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as conn:
         conn.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+        conn.exec_driver_sql(f"GRANT {name} TO CURRENT_USER")  # else only a superuser may tidy up after it
         yield name
         conn.exec_driver_sql(f"DROP OWNED BY {name}")
         conn.exec_driver_sql(f"DROP ROLE {name}")
