@@ -174,7 +174,7 @@ def connection(database: Database) -> Iterator[Connection]:
         yield db
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wholes_and_parts())
 def test_what_is_contained_has_no_key_of_its_own(connection: Connection, both: tuple[Any, Any]) -> None:
     """The index may find too much, which is compared, but never too little."""

@@ -386,7 +386,7 @@ def test_a_task_id_used_twice_loses_no_message(single: RunningFleet, producer: C
     with single.engine.begin() as db:
         hold(db, blocked["id"])
         with held(single):
-            for session in (blocked, free):
+            for session in (free, blocked):  # fetched one by one, the other way round neither is answered
                 kwargs = {"session_id": session["id"], "model": "m", "idempotency_key": str(uuid4())}
                 producer.send_task("session.update", kwargs=kwargs, queue="sessions", task_id=task_id)
         # Whoever is answered is so when the list is done, with or without the message that waits.
