@@ -145,9 +145,8 @@ def _sums(command: m.Count, now: datetime) -> Select[Any, Any]:
     expired = select(literal("expired"), overdue.c.number)
     every = union_all(kept, select(overdue.c.status, -overdue.c.number), expired).subquery()
     sums = select(every.c.status, func.sum(every.c.number)).group_by(every.c.status)
-    if command.status is None:
-        return sums
-    return sums.where(every.c.status.in_([command.status] if isinstance(command.status, str) else command.status))
+    wanted = _statuses(command)
+    return sums if wanted is None else sums.where(every.c.status.in_(wanted))
 
 
 def answers(db: Connection, command: StoredAnswers) -> dict[str, Any]:
@@ -194,6 +193,10 @@ def _overdue(now: datetime) -> ColumnElement[bool]:
     return and_(_c.status.in_(sorted(LIVE | RECOVERABLE)), _c.expires_at <= now)
 
 
+def _statuses(command: m.Filters) -> Sequence[str] | None:
+    return [command.status] if isinstance(command.status, str) else command.status
+
+
 def _status_condition(statuses: Sequence[str], now: datetime) -> ColumnElement[bool]:
     """Sessions that read as one of ``statuses``: an overdue one reads as expired."""
     stored = and_(_c.status.in_(statuses), ~and_(_overdue(now), _c.status != "expired"))
@@ -206,8 +209,7 @@ def _conditions(command: m.Filters, now: datetime) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [
         _c[name] == value for name in _EQUAL if (value := getattr(command, name)) is not None
     ]
-    if command.status is not None:
-        wanted = [command.status] if isinstance(command.status, str) else command.status
+    if (wanted := _statuses(command)) is not None:
         conditions.append(_status_condition(wanted, now))
     conditions += _contained(command) + _in_ranges(command)
     if not command.include_deleted:
