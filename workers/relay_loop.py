@@ -37,10 +37,6 @@ WAITING_TOO_LONG = 10.0
 """Seconds that committed events may wait for an older transaction before it is logged: the workers' own
 transactions are cut off by then."""
 
-GATHER = 0.005
-"""Seconds the relay rests after a step, at most: as long as the step took. So on a busy machine, where steps take
-longer, one step serves many transactions, and on an idle one hardly any event waits."""
-
 NAP, MAX_NAP = 0.002, 0.05
 """Seconds to the next look while committed events wait for an older transaction, doubling."""
 
@@ -101,7 +97,6 @@ class Relay:
         drain.begin()  # each time: a server that was away may come back as another
         nap, trim_at, groups_at = NAP, time.monotonic(), time.monotonic() + GROUPS_EVERY
         while not stop.is_set() and lease.is_held():
-            began_at = time.monotonic()
             step = drain.step()
             self._database_answers()
             self._redis_answers(step)
@@ -116,8 +111,6 @@ class Relay:
             if step.pause:
                 stop.wait(step.pause)
             elif not step.more:
-                if step.published:
-                    stop.wait(min(time.monotonic() - began_at, GATHER))
                 poll = POLL if drain.is_saved else SAVE_EVERY
                 self._hints.wait(nap if step.waiting else poll, stop)
 

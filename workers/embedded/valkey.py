@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib import metadata
 from pathlib import Path
 
 import redis
@@ -85,8 +86,25 @@ class EmbeddedValkey(EmbeddedServer):
         return ManagedProcess(
             self.name,
             [str(get_binary_path()), str(self._config)],
-            env={"PATH": os.defpath, "LC_ALL": "C"},
+            env={"PATH": os.defpath, "LC_ALL": "C", "LD_PRELOAD": " ".join(allocator())},
             cwd=self.data,
             log=self.log,
             tether=tether,
         )
+
+
+def allocator() -> list[str]:
+    """Paths of the libraries that replace malloc, in the order of loading; empty where this platform has none.
+
+    The wheel's server is built with the C library's malloc, where packages of Redis and Valkey bring jemalloc.
+    Scripts with thousands of arguments spend 40 % of their time there, and hardly any with that of oneTBB. If it
+    cannot be loaded, the server runs without it and its log says so.
+    """
+    try:
+        files = metadata.files("tbb") or []
+    except metadata.PackageNotFoundError:
+        return []
+    located = {file.name: str(Path(str(file.locate())).resolve()) for file in files}
+    found = [located[name] for name in ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2") if name in located]
+    # ld.so separates the names by spaces and colons and knows no escape.
+    return [] if set(" :") & set("".join(found)) else found

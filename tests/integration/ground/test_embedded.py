@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import redis
 from tests.support import eventually
 from tests.support.servers import new_home
 from workers.embedded import EmbeddedPostgres, EmbeddedValkey
+from workers.embedded.valkey import allocator
 from workers.home import ROOT
 from workers.processes import Identity
 from workers.state import StateFile
@@ -106,6 +108,17 @@ def test_valkey_never_evicts_and_wants_its_password(valkey: EmbeddedValkey) -> N
     with redis.Redis(port=valkey.port) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     assert valkey.password not in " ".join(valkey.process.command if valkey.process else [])
+
+
+def test_valkey_runs_with_a_quick_allocator(valkey: EmbeddedValkey) -> None:
+    """Linux on x86_64: elsewhere the wheel does not exist, and malloc is that of the C library."""
+    assert valkey.process is not None
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        assert allocator() == []
+        return
+    loaded = Path(f"/proc/{valkey.process.pid}/maps").read_text()
+    assert len(allocator()) == 2
+    assert [path for path in allocator() if path not in loaded] == []
 
 
 def test_valkey_keeps_data_and_port_over_a_kill(valkey: EmbeddedValkey) -> None:
