@@ -8,10 +8,10 @@ and stays a HOT update; a trigger moves it along, and never past ``expires_at``,
 moves earlier. A deleted session is its own tombstone for 30 days: ``deleted_at`` set, content emptied,
 ``external_id`` free again (the unique index covers rows that are not deleted).
 
-``context_keys`` and ``context_pending`` serve the index of contexts and are no state of the session. An index on the
-context itself would have each change of it write an entry to every index of the row; its keys (by the function
-``containment_keys``) are brought up to date by ``maintenance.index_contexts`` instead, and a trigger sets
-``context_pending`` when the context is written.
+``context_keys``, ``context_pending``, ``context_seen`` serve the index of contexts and are no state of the session.
+An index on the context itself would have each change of it write an entry to every index of the row; its keys (by the
+function ``containment_keys``) are brought up to date by ``maintenance.index_contexts`` instead, and a trigger sets
+``context_pending`` when the context is written. ``context_seen`` is the ``context_version`` at the duty's last look.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class Session(Base):
     next_check_at: Mapped[Instant | None]
     context_keys: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
     context_pending: Mapped[bool] = mapped_column(server_default=true())
+    context_seen: Mapped[BigInt | None]
 
     __table_args__ = (
         CheckConstraint(_one_of("status", STATUSES), name="status"),
@@ -145,7 +146,11 @@ class Session(Base):
         Index("ix_sessions_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
         Index("ix_sessions_context_keys", "context_keys", postgresql_using="gin"),
         Index("ix_sessions_context_pending", "id", postgresql_where=text("context_pending")),
-        Index("ix_sessions_account_ids", "account_ids", postgresql_using="gin"),
-        Index("ix_sessions_tags", "tags", postgresql_using="gin"),
+        *(
+            Index(
+                f"ix_sessions_{column}", column, postgresql_using="gin", postgresql_where=text(f"{column} <> '{{}}'")
+            )
+            for column in ("account_ids", "tags")
+        ),
         {"postgresql_with": {"fillfactor": "80"}},
     )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -220,13 +221,11 @@ def _conditions(command: m.Filters, now: datetime) -> list[ColumnElement[bool]]:
 
 
 def _contained(command: m.Filters) -> list[ColumnElement[bool]]:
-    wanted = {
-        "tags": None if command.tag is None else [command.tag],
-        "account_ids": None if command.account_id is None else [command.account_id],
-        "metadata": command.metadata,
-        "context": command.context,
-    }
+    wanted = {"metadata": command.metadata, "context": command.context}
     conditions = [_c[name].contains(value) for name, value in wanted.items() if value is not None]
+    for name, value in (("tags", command.tag), ("account_ids", command.account_id)):
+        if value is not None:  # the indexes leave out sessions that have none
+            conditions += [_c[name].contains([value]), _c[name] != literal_column("'{}'")]
     if command.context is not None:  # for the index's sake; what it has not seen yet is looked at one by one
         keys = func.containment_keys(cast(command.context, JSONB))
         conditions.append(or_(_c.context_pending, _c.context_keys.contains(keys)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, false, func, insert, or_, select, update
 
 from models import IdempotencyKey, Session, SessionCount, SessionEvent, SessionOutput, SessionTransition, table_of
 from sessionfleet.words import LIVE
@@ -16,6 +16,9 @@ BATCH = 500
 
 CONTEXTS = 100
 """Sessions whose contexts are indexed in one transaction, at most; their writers wait meanwhile, milliseconds."""
+
+QUIET = timedelta(minutes=1)
+"""A session that has not been written for so long has a context that stays for a while."""
 
 CONTEXT_BYTES = 65_536
 """Stored bytes of their contexts beyond the first one's, at most: compressed as they may be, a few such contexts take
@@ -65,29 +68,41 @@ def of_user(db: Connection, user_id: str, limit: int = BATCH) -> list[UUID]:
     return list(db.execute(statement).scalars())
 
 
-def index_contexts(db: Connection, after: UUID | None, limit: int = CONTEXTS) -> list[UUID]:
+class Seen(NamedTuple):
+    """A session whose context is not indexed yet, and whether it is now."""
+
+    id: UUID
+    indexed: bool
+
+
+def index_contexts(db: Connection, after: UUID | None, limit: int = CONTEXTS) -> list[Seen]:
     """Bring the index of contexts up to date for the next sessions behind ``after``, in id order, whose context has
-    changed; their ids, none at the end. Rows another transaction holds are passed over and stay pending (Q-06)."""
+    changed; none at the end. Rows another transaction holds are passed over and stay pending, and so do contexts that
+    have changed since the last look at them: they are compared one by one anyway within a moment, and an entry costs
+    one in every index of the row, where a look is a HOT update (Q-06)."""
     sessions = table_of(Session)
     wanted = [_c.context_pending] if after is None else [_c.context_pending, _c.id > after]
+    quiet = or_(_c.updated_at <= func.now() - QUIET, func.coalesce(_c.context_seen == _c.context_version, false()))
     due = (
-        select(_c.id, func.pg_column_size(_c.context))
+        select(_c.id, quiet, func.pg_column_size(_c.context))
         .where(*wanted)
         .order_by(_c.id)
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    taken: list[UUID] = []
+    seen: list[Seen] = []
     left = CONTEXT_BYTES
-    for id_, size in db.execute(due):
-        left -= size if taken else 0
+    for id_, stays, size in db.execute(due):
+        left -= size if seen and stays else 0
         if left < 0:
             break
-        taken.append(id_)
-    if taken:
+        seen.append(Seen(id_, stays))
+    if ids := [one.id for one in seen if one.indexed]:
         values = {"context_keys": func.containment_keys(_c.context), "context_pending": False}
-        db.execute(update(sessions).values(values).where(_c.id.in_(taken)))
-    return taken
+        db.execute(update(sessions).values(values).where(_c.id.in_(ids)))
+    if ids := [one.id for one in seen if not one.indexed]:
+        db.execute(update(sessions).values(context_seen=_c.context_version).where(_c.id.in_(ids)))
+    return seen
 
 
 def sum_counts(db: Connection) -> int:

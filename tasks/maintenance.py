@@ -52,13 +52,14 @@ def acted(outcomes: Sequence[Outcome]) -> int:
 @duty(m.IndexContexts)
 def index_contexts(runtime: Runtime, _: m.IndexContexts) -> dict[str, int]:
     """Bring the index of contexts up to date (Q-06)."""
-    indexed, last = 0, None
+    looked = indexed = 0
+    last = None
     while True:
         with transaction(runtime, actor="fleet") as work:
-            ids = sweeps.index_contexts(work.db, last)
-        if not ids:
-            return {"indexed": indexed}
-        indexed, last = indexed + len(ids), ids[-1]
+            seen = sweeps.index_contexts(work.db, last)
+        if not seen:
+            return {"indexed": indexed, "changing": looked - indexed}
+        looked, indexed, last = looked + len(seen), indexed + sum(one.indexed for one in seen), seen[-1].id
 
 
 @duty(m.SumCounts)

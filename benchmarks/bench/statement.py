@@ -19,7 +19,7 @@ changed AS (
 ),
 documents AS MATERIALIZED (
     SELECT id, key, last_seq, state_version, status, (to_jsonb(changed)
-        - '{{key,next_check_at,warned_threshold,last_chunk,context_keys,context_pending}}'::text[]
+        - '{{key,next_check_at,warned_threshold,last_chunk,context_keys,context_pending,context_seen}}'::text[]
         || '{{"changed": true, "updates": ["context"]}}')::text AS document
     FROM changed
 ),

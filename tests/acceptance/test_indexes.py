@@ -28,7 +28,8 @@ WANTED = {
         r"\(recovery_needed.*\) WHERE recovery_needed",
         r"gin \(context_keys\)",
         r"\(id\) WHERE context_pending",
-        r"gin \(account_ids\)",
+        r"gin \(account_ids\) WHERE \(account_ids <> '{}'",
+        r"gin \(tags\) WHERE \(tags <> '{}'",
     ],
     "session_events": [
         r"UNIQUE .*\(session_id, seq",
@@ -68,8 +69,8 @@ MANY = text("""
     )
     SELECT gen_random_uuid(), 'e' || n, (ARRAY['active', 'paused', 'completed'])[1 + n % 3], 'task', '{}',
         jsonb_build_object('key', n), 1, '{}', ARRAY['a' || n % 2000], ARRAY['t' || n % 2000], 'medium', 1800, 1000,
-        '{}', 1, 1, 1, 0, n % 1000 = 0, 0, 0, 0, 0, now(), now() - n * interval '1 second', now(), 'u' || n % 2000,
-        'o' || n % 2000, 'ag' || n % 2000, 'or' || n % 2000
+        '{}', 1, 1, 1, 0, n % 1000 = 0, 0, 0, 0, 0, now(), now() - n * interval '1 second',
+        now() - interval '1 hour', 'u' || n % 2000, 'o' || n % 2000, 'ag' || n % 2000, 'or' || n % 2000
     FROM generate_series(1, 20000) AS n
 """)
 
@@ -106,8 +107,8 @@ def test_each_filter_reads_by_its_index(database: Database) -> None:
     with database.owner.begin() as db:
         db.execute(MANY)
         last = None
-        while ids := sweeps.index_contexts(db, last, 5000):
-            last = ids[-1]
+        while seen := sweeps.index_contexts(db, last, 5000):
+            last = seen[-1].id
     with database.owner.connect() as db:
         db.execute(text("ANALYZE sessions"))
         for filters, index in FIRST_PAGES:

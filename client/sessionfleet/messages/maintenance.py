@@ -22,10 +22,11 @@ class CleanupStale(Duty, name="maintenance.cleanup_stale"):
 
 
 class IndexContexts(Duty, name="maintenance.index_contexts"):
-    """Bring the index of contexts up to date, in batches of 100. A list filtered by context is complete at any time:
-    sessions whose context has changed since are compared one by one (Q-06)."""
+    """Bring the index of contexts up to date, in batches of 100, but for contexts that keep changing: of sessions
+    written within a minute, with another context than when this looked last. A list filtered by context is complete
+    at any time: sessions whose context is not indexed are compared one by one (Q-06)."""
 
-    answer: ClassVar[str] = "{indexed: count}"
+    answer: ClassVar[str] = "{indexed: count, changing: count}"
 
 
 class SumCounts(Duty, name="maintenance.sum_counts"):
