@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -97,8 +98,8 @@ def allocator() -> list[str]:
     """Paths of the libraries that replace malloc, in the order of loading; empty where this platform has none.
 
     The wheel's server is built with the C library's malloc, where packages of Redis and Valkey bring jemalloc.
-    Scripts with thousands of arguments spend 40 % of their time there, and hardly any with that of oneTBB. If it
-    cannot be loaded, the server runs without it and its log says so.
+    Scripts with thousands of arguments spend 40 % of their time there, and hardly any with that of oneTBB. A machine
+    where the server does not start with it, which has no libstdc++ for example, goes without.
     """
     try:
         files = metadata.files("tbb") or []
@@ -107,4 +108,8 @@ def allocator() -> list[str]:
     located = {file.name: str(Path(str(file.locate())).resolve()) for file in files}
     found = [located[name] for name in ("libtbbmalloc.so.2", "libtbbmalloc_proxy.so.2") if name in located]
     # ld.so separates the names by spaces and colons and knows no escape.
-    return [] if set(" :") & set("".join(found)) else found
+    if set(" :") & set("".join(found)):
+        return []
+    probe = [str(get_binary_path()), "--version"]
+    starts = subprocess.run(probe, env={"LD_PRELOAD": " ".join(found)}, capture_output=True, check=False)
+    return found if starts.returncode == 0 and not starts.stderr else []
