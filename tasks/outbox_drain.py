@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -21,7 +23,7 @@ from fanout.publish import Outgoing, Output, Published, Publisher, PublishOutage
 from fanout.streams import Streams
 from sessions import outbox, outbox_generation, outbox_output
 from sessions.event_queries import envelope
-from sessions.outbox import Cursor, DeadLetter, Entry, Leader
+from sessions.outbox import Batch, Cursor, DeadLetter, Entry, Leader
 from sessions.outbox_generation import Floor
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ KEEP = 1000
 SAVE_EVERY = 0.2
 """Seconds between two saves of the cursor while events come: each is a commit that waits for the disk, and what was
 published since the last is only refused once more by the Streams. Streams that were lost as well refuse nothing."""
+
+_READER = ThreadPoolExecutor(1, "outbox")
+"""Reads the next batch while Redis takes this one."""
 
 NO_CHUNKS: Mapping[outbox_output.Key, outbox_output.Chunk] = {}
 
@@ -71,11 +76,12 @@ class Drain:
         self._saved_at = 0.0
         self._floor: Floor | None = None
         self._settled = 0
+        self._ahead: tuple[Cursor, Future[Batch]] | None = None
 
     def begin(self) -> None:
         """Loads the cursor and makes sure that the Streams belong to this database's past and have their groups."""
         self._cursor = self._saved = outbox.load_cursor(self._db)
-        self._saved_at, self._floor = time.monotonic(), None
+        self._saved_at, self._floor, self._ahead = time.monotonic(), None, None
         if outbox_generation.turned_back(self._db, self._cursor):
             self._streams.retire(self._cursor.generation)
             self._floor, self._settled = outbox_generation.floor(self._db), 0
@@ -95,12 +101,13 @@ class Drain:
         published."""
         if self._floor is not None:
             return self._settle(self._floor)
-        batch = outbox.read_batch(self._db, self._cursor)
+        batch = self._next()
         if not batch.entries:
             self.save()
             return Step(waiting=batch.waiting)
         entries = self._affordable(batch.entries)
-        result = self._publish(entries)
+        more = batch.more or len(entries) < len(batch.entries)
+        result = self._publish(entries, self._cursor.at(int(entries[-1].xid), entries[-1].id) if more else None)
         if result.repeats and self._is_foreign():
             self.save()
             self.begin()
@@ -111,7 +118,6 @@ class Drain:
         if result.refused:
             first = entries[result.done]
             return self._refused(entries, result, self._cursor.at(int(first.xid), first.id))
-        more = batch.more or len(entries) < len(batch.entries)
         return Step(result.done - result.repeats, result.repeats, more=more, waiting=batch.waiting and not more)
 
     @property
@@ -130,10 +136,31 @@ class Drain:
         outbox.prune_dead_letters(self._db)
         self._streams.trim(before)
 
+    def _next(self) -> Batch:
+        """What lies behind the cursor: as it was read ahead, if all before it was published."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == self._cursor:
+            return ahead[1].result()
+        return outbox.read_batch(self._db, self._cursor)
+
+    @contextmanager
+    def _reading(self, behind: Cursor | None) -> Iterator[None]:
+        """Reads meanwhile what lies behind a position; nothing else may use the connection until the end."""
+        if behind is None:
+            yield
+            return
+        reading = _READER.submit(outbox.read_batch, self._db, behind)
+        try:
+            yield
+        finally:
+            wait([reading])
+        self._ahead = (behind, reading)
+
     def _affordable(self, rows: Sequence[Entry]) -> Sequence[Entry]:
         return outbox_output.affordable(rows, outbox.BATCH_BYTES)
 
-    def _publish(self, rows: Sequence[Entry]) -> Published:
+    def _publish(self, rows: Sequence[Entry], ahead: Cursor | None = None) -> Published:
+        """Publishes ``rows``, and reads meanwhile what lies behind ``ahead``, if asked to."""
         unsayable: list[str] = []
         chunks = outbox_output.chunks(self._db, rows)
 
@@ -146,7 +173,8 @@ class Drain:
                     return
 
         try:
-            result = self._publisher.publish(events())
+            with self._reading(ahead):
+                result = self._publisher.publish(events())
         except PublishOutage as outage:
             self.save()
             tried = [row.event_id for row in rows[outage.done : outage.tried]]

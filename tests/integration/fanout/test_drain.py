@@ -174,6 +174,38 @@ def test_an_event_refused_three_times_becomes_a_dead_letter(
     assert db.execute(text("SELECT count(*) FROM outbox_failures")).scalar() == 0
 
 
+def test_what_was_read_ahead_is_forgotten_after_a_refusal(
+    worker: LocalWorker, new_drain: NewDrain, db: Connection, fanout_fleet: RunningFleet
+) -> None:
+    """While one batch is published the next one is read. One that stops half-way, by a refusal or an outage, loses,
+    repeats and overtakes nothing all the same."""
+    good, bad = worker.create(), worker.create()
+    redis = fanout_fleet.cache
+    drain = new_drain()
+    drained(drain)
+    redis.delete(f"stream:session:{bad}")
+    redis.set(f"stream:session:{bad}", "not a stream")
+    count = 2 * outbox.MAX_BATCH + 100
+    for first in range(0, count, 300):
+        emits = [(good, number) for number in range(first, min(first + 300, count))]
+        operations = [
+            {"name": "session.emit_event", "arguments": {"session_id": id_, "type": "test", "payload": {"number": n}}}
+            for id_, n in ([(bad, -1), *emits] if first == 300 else emits)
+        ]
+        assert worker.call("session.apply", operations=operations)["failed"] == 0
+    horizon_passes(fanout_fleet)
+    with read_only(redis), pytest.raises(PublishOutage):
+        drain.step()
+    steps = [drain.step() for _ in range(3)]
+    assert [step.published for step in steps] == [300, 0, 0]
+    assert [step.pause for step in steps] == [1.0, 2.0, 0.0]
+    assert steps[-1].buried == 1
+    assert drained(drain).published == count - 300
+    heard = [each["payload"].get("number") for each in streamed(fanout_fleet)]
+    assert heard[2:] == list(range(count))
+    assert redis.xlen("stream:events") == 2 + count
+
+
 def test_an_event_that_goes_through_at_last_tells_its_tries(
     worker: LocalWorker, new_drain: NewDrain, db: Connection, fanout_fleet: RunningFleet
 ) -> None:
