@@ -85,9 +85,9 @@ def span(
     begin = now if start is None else subject.instant(start)
     until = begin + timedelta(days=366) if end is None else subject.instant(end)
     if until <= begin:
-        raise ValidationFailed.of("end", "is not after start")
+        raise ValidationFailed.of("end", "is not after the begin of the range")
     if until - begin > MAX_DAYS:
-        raise ValidationFailed.of("end", "is more than 366 days after start")
+        raise ValidationFailed.of("end", "is more than 366 days after the begin of the range")
     return begin, until
 
 

@@ -94,7 +94,7 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
     subject = Subject.of_row(schedule, grace)
     begin, end = subject.instant(command.start), subject.instant(command.end)
     if end <= begin:
-        raise ValidationFailed.of("end", "is not after start")
+        raise ValidationFailed.of("end", "is not after the begin of the range")
     if end > now:
         raise ValidationFailed.of("end", f"lies in the future; it is {now.isoformat()}")
     chosen = choose(

@@ -73,7 +73,8 @@ def find(db: Connection, key: str, *, deleted: bool = False) -> Record:
     tombstones (by uuid, or by external id while nobody else took it)."""
     parameters = split_keys([key])
     match = or_(_c.id.in_(parameters["ids"]), _c.external_id == key)
-    statement = SELECT.where(match).order_by(_c.deleted_at.is_not(None), _c.created_at.desc()).limit(1)
+    by_id = _c.id.in_(parameters["ids"]).desc()  # as for writes, should the key be another's external id
+    statement = SELECT.where(match).order_by(_c.deleted_at.is_not(None), by_id, _c.created_at.desc()).limit(1)
     if not deleted:
         statement = statement.where(_c.deleted_at.is_(None))
     row = db.execute(statement).first()

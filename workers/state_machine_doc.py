@@ -16,6 +16,10 @@ Generated from `sessions/machine.py` by `python -m workers.state_machine_doc`; d
 A move that is not here is `INVALID_TRANSITION`, with nothing written. Moving to the present status
 answers `changed=false` and leaves no event, except that `start` and `recover` on an active session and
 `resume` on one that is neither paused nor idle are errors. Terminal statuses have no exit, ever.
+
+So a status verb on an expired session is `INVALID_TRANSITION`, as on any session that has ended. `SESSION_EXPIRED` is
+the answer to what is no move (data, output, events, `touch`, `extend`), and to any write, moves included, that finds
+the session overdue and expires it.
 """
 
 

@@ -121,7 +121,8 @@ class SessionExists(FleetError):
 
 
 class SessionExpired(FleetError):
-    """The session is expired, or was overdue and this call expired it (E-06)."""
+    """The session is expired, or was overdue and this call expired it (E-06). A status verb on one that is expired
+    already is INVALID_TRANSITION."""
 
     code = "SESSION_EXPIRED"
     http_status = 410

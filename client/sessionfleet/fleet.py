@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 from sessionfleet.aio import SUBMIT_SECONDS, Arguments, AsyncFleet
 from sessionfleet.batch import AGE_SECONDS, SIZE, TIMEOUT_SECONDS, Batch
@@ -31,8 +32,8 @@ class Fleet:
 
     ``with Fleet.connect() as fleet: fleet.call("session.get", session_id=...)``. One object serves
     any number of threads, with one reader for all their answers; make one per process and keep it.
-    After a fork the child's first call opens connections of its own. Nothing is connected before
-    the first call.
+    After a fork the child's first calls, from however many threads, open connections of its own.
+    Nothing is connected before the first call.
     """
 
     def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0) -> None:
@@ -40,9 +41,9 @@ class Fleet:
         self.submit_timeout = submit_timeout
         self._buffer = buffer
         self._open()
+        _MADE.add(self)
 
     def _open(self) -> None:
-        self._pid = os.getpid()
         self._loop: LoopThread | None = None
         self._loop_made = threading.Lock()
         self._remote = AsyncFleet(self.servers, self.submit_timeout, self._buffer)
@@ -118,7 +119,7 @@ class Fleet:
     ) -> Handle:
         """Send an operation without waiting for its answer. Raises :class:`Unavailable` within
         submit_timeout when the broker does not take it; it may have been taken even then."""
-        remote = self._here()
+        remote = self._remote
         letter = remote.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
@@ -134,7 +135,7 @@ class Fleet:
         Nothing is sent when one of them is refused for its arguments. :class:`Unavailable` within submit_timeout
         when the broker does not take them: any may have been taken even then.
         """
-        remote = self._here()
+        remote = self._remote
         letters = [remote.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
         self._listen(remote)
@@ -158,7 +159,7 @@ class Fleet:
     ) -> str:
         """Send an operation whose answer nobody wants; gives its task id. Half the cost of
         :meth:`submit` for the worker."""
-        remote = self._here()
+        remote = self._remote
         letter = remote.letter(name, arguments, False, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
         remote.publish(letter, until=until, ignore_result=True)
@@ -174,7 +175,7 @@ class Fleet:
         database clock may judge; so a session that reads as live had not expired, if this host's clock
         is right within 60 s. Raises what ``session.get`` raises.
         """
-        return self._run().run(self._here().get(session_id, min_version, timeout))
+        return self._run().run(self._remote.get(session_id, min_version, timeout))
 
     def batch(self, size: int = SIZE, age: float = AGE_SECONDS, timeout: float = TIMEOUT_SECONDS) -> Batch:
         """Collect operations on sessions and send many in one message: ``with fleet.batch() as batch:
@@ -186,7 +187,7 @@ class Fleet:
         was never asked for is raised at the end of the block. ``timeout`` (seconds) bounds the time
         of an operation from ``add`` to its answer, repeats included.
         """
-        return Batch(self._run(), self._here(), size, age, timeout)
+        return Batch(self._run(), self._remote, size, age, timeout)
 
     def iterate(self, name: str, /, timeout: float = CALL_SECONDS, **filters: Any) -> Iterator[Answer]:
         """All items of a paged read such as ``session.list``, page by page (Q-03); ``timeout`` is
@@ -244,7 +245,7 @@ class Fleet:
         Subscribed when this returns; raises :class:`SessionNotFound`, :class:`ValidationFailed` for an
         ``after_seq`` beyond the session's last event, or :class:`Unavailable`.
         """
-        remote = self._here()
+        remote = self._remote
         return EventStream(
             self._run(),
             remote.subscribe(
@@ -268,7 +269,7 @@ class Fleet:
         output buffer before the reader came are counted in ``missed`` of the next. ``timeout``,
         ``ping`` and ``marks`` are those of :meth:`subscribe`, and so are the errors.
         """
-        remote = self._here()
+        remote = self._remote
         return EventStream(
             self._run(), remote.output(session_id, after_chunk, timeout=timeout, ping=ping, marks=marks)
         )
@@ -289,7 +290,7 @@ class Fleet:
         of its own by default. ``timeout`` ends the iteration after so many seconds without an event.
         Lost connections are made again; the first one raises :class:`Unavailable`.
         """
-        remote = self._here()
+        remote = self._remote
         return Consumer(self._run(), remote.consume(group, consumer, batch=batch, timeout=timeout))
 
     def frames(
@@ -309,21 +310,19 @@ class Fleet:
         reason, whatever happens. ``frames.send`` takes ``get_status`` and ``input``. Schemas:
         :mod:`sessionfleet.frames`. Who comes back passes the last ``seq`` and ``chunk_no``.
         """
-        remote = self._here()
+        remote = self._remote
         return Frames(self._run(), remote.frames(session_id, after_seq, after_chunk, timeout=timeout, ping=ping))
 
     def flush(self, timeout: float) -> list[Unsent]:
         """Wait until the broker has what the buffer kept, at most ``timeout`` seconds; answers what it has
         not, the oldest first. Empty without a buffer."""
-        buffer = self._here().buffer
+        buffer = self._remote.buffer
         return [] if buffer is None else buffer.flush(timeout)
 
     def close(self) -> list[Unsent]:
         """Close all connections and the reader. Calls that still wait end in their time-out, subscriptions
         with their end mark. Messages in the buffer get submit_timeout to go out; answers those that did
         not, and logs how many."""
-        if self._pid != os.getpid():
-            return []
         if self._loop is not None:
             unsent = self._loop.run(self._remote.aclose())
             self._loop.stop()
@@ -334,13 +333,7 @@ class Fleet:
         self._remote.publisher.close()
         return unsent
 
-    def _here(self) -> AsyncFleet:
-        if self._pid != os.getpid():
-            self._open()  # threads and sockets do not survive a fork
-        return self._remote
-
     def _run(self) -> LoopThread:
-        self._here()  # after a fork the lock and the loop are new ones, too
         with self._loop_made:  # first calls of several threads: two loops would share one reader
             if self._loop is None:
                 self._loop = LoopThread()
@@ -353,3 +346,17 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+_MADE: WeakSet[Fleet] = WeakSet()
+
+
+def _opened_anew() -> None:
+    """In a forked child, while it has one thread only: loops and sockets do not survive a fork, and threads that
+    found that out by themselves would race for the new ones."""
+    for fleet in _MADE:
+        fleet._open()  # noqa: SLF001 - its own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_opened_anew)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sessionfleet.errors import ValidationFailed
+from sessionfleet.refusals import reason
 from sessionfleet.words import Status
 
 Frame = dict[str, Any]
@@ -133,7 +134,7 @@ def parse(sent: Mapping[str, Any] | str | bytes) -> GetStatus | Input:
     try:
         return _SENT.validate_json(sent) if isinstance(sent, str | bytes) else _SENT.validate_python(dict(sent))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ValidationFailed.of(str(first["loc"][-1]) if first["loc"] else "frame", first["msg"]) from None
-    except (TypeError, ValueError) as error:
-        raise ValidationFailed.of("frame", str(error)) from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValidationFailed.of(str(first["loc"][-1]) if first["loc"] else "frame", reason(first)) from None
+    except (TypeError, ValueError):
+        raise ValidationFailed.of("frame", "must be a JSON object") from None

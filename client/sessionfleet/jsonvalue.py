@@ -22,6 +22,10 @@ MAX_DIGITS = 4300
 
 _TOO_LONG = 10**MAX_DIGITS
 
+WHOLE = 1e16
+"""From here on JSON writes a float with an exponent, and jsonb gives a whole number back: of 1e23, as it is written,
+one that is not equal to the float."""
+
 _CARRIED = ("datetime", "date", "time", "decimal", "uuid", "bytes", "base64")
 """Celery's JSON writes Python values as {"__type__": one of these, "__value__": text}: an object that looks like
 that would arrive as another value, and is refused rather than changed."""
@@ -37,7 +41,8 @@ def jsonable(value: Any, path: _Path = None, depth: int = 0) -> Any:
     """``value`` as JSON types only; raises ValueError naming the path of what JSON cannot hold.
 
     Strings may not contain NUL or lone surrogates (jsonb refuses both), numbers must be finite and whole ones end at
-    :data:`MAX_DIGITS`, object keys must be text, nesting ends at :data:`MAX_DEPTH`. Zero has no sign.
+    :data:`MAX_DIGITS`, object keys must be text, nesting ends at :data:`MAX_DEPTH`. Zero has no sign, and a float
+    from :data:`WHOLE` on is the whole number that it is: jsonb makes other ones of both.
     """
     kind = type(value)
     if kind is str:
@@ -80,7 +85,7 @@ def _number(value: float, path: _Path) -> float:
             return value
         raise _unfit(path, f"a whole number of more than {MAX_DIGITS} digits")
     if math.isfinite(value):
-        return value + 0.0  # a negative zero, which jsonb does not have, becomes zero
+        return value + 0.0 if abs(value) < WHOLE else int(value)  # plus zero: a negative one becomes zero
     raise _unfit(path, f"{value!r} is not a JSON number")
 
 

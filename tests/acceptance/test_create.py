@@ -156,6 +156,26 @@ def test_an_id_of_a_deleted_session_stays_taken_its_external_id_is_free(fleet: R
         get(fleet, gone["id"])
 
 
+@pytest.mark.parametrize("older", ["by id", "by external id"])
+def test_a_uuid_names_the_session_that_has_it_as_id(fleet: RunningFleet, older: str) -> None:
+    """A-02: where two creations at the same moment left another session with it as external id, PostgreSQL's reads
+    find the session that writes find."""
+    first = str(uuid4())
+    if older == "by external id":
+        other = new(fleet)["id"]
+    new(fleet, id=first)
+    if older == "by id":
+        other = new(fleet)["id"]
+    with fleet.engine.begin() as db:
+        db.execute(
+            text("UPDATE sessions SET external_id = :key WHERE id = CAST(:id AS uuid)"), {"key": first, "id": other}
+        )
+    fleet.cache.delete(f"sess:doc:{first}", f"sess:doc:{other}")
+    reads = [("session.get", {}), ("session.attach", {}), ("session.touch", {})]
+    found = together(fleet, [(name, {"session_id": first, **more}) for name, more in reads])
+    assert [one.get("session", one)["id"] for one in found] == [first] * 3
+
+
 def test_100_parallel_creates_of_10_clients_get_100_ids(fleet: RunningFleet) -> None:
     """AT-A6 [A-02 A-19]: also five rivals for one external id, of which one wins."""
 

@@ -55,6 +55,25 @@ def test_zero_has_no_sign(fleet: RunningFleet) -> None:
         assert exact(found["context"]["v"]) == exact([0.0, {"in": 0.0}])
 
 
+HUGE = [1e16, 1e22, 1e23, -1e23, 3.3e40, 1.7976931348623157e308, 123456789012345678901.5]
+
+
+def test_a_huge_float_is_the_number_it_was(fleet: RunningFleet) -> None:
+    """B-04, B-07: jsonb has no floats; what it makes of one is equal to it, and the same float again is no change."""
+    urls = {"broker": fleet.settings.broker_url, "backend": fleet.settings.result_url}
+    session_id = new(fleet, context={"v": HUGE, "in": {"v": HUGE}})["id"]
+    for found in (get(fleet, session_id), refresh(fleet, session_id)):
+        assert found["context"] == {"v": HUGE, "in": {"v": HUGE}}
+    again = {"session_id": session_id, "context": {"v": HUGE, "in": {"v": HUGE}}}
+    assert fleet.call("session.update", **again)["changed"] is False
+    assert fleet.call("session.update", **again, mode="shallow")["changed"] is False
+    with Celery("elsewhere", set_as_current=False, **urls) as app:
+        answer = app.send_task("session.update", kwargs=again, queue="sessions").get(timeout=60)
+    assert answer["changed"] is False
+    test = [{"op": "test", "path": "/v", "value": HUGE}]
+    assert fleet.call("session.update", session_id=session_id, mode="patch", context=test)["changed"] is False
+
+
 def test_instants_and_sets_have_a_json_form_and_the_rest_a_path(fleet: RunningFleet) -> None:
     """AT-B6 [B-07]: ISO 8601 with offset, sorted lists; what JSON cannot hold is named by its path."""
     at = datetime(2026, 3, 29, 1, 30, tzinfo=timezone(timedelta(hours=2)))

@@ -252,7 +252,7 @@ def test_a_backfill_refuses_what_it_cannot_keep(fleet: RunningFleet) -> None:
         backfill(fleet, schedule, begin, 1001)
     with pytest.raises(ValidationFailed, match="future"):
         backfill(fleet, schedule, datetime.now(UTC), 1)
-    with pytest.raises(ValidationFailed, match="not after start"):
+    with pytest.raises(ValidationFailed, match="not after the begin"):
         backfill(fleet, schedule, begin, 0)
     with pytest.raises(VersionConflict):
         backfill(fleet, schedule, begin, 1, expected_version=7)

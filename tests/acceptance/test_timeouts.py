@@ -134,6 +134,20 @@ def test_an_overdue_session_reads_as_expired_and_stays_so(fleet: RunningFleet) -
     assert get(fleet, session_id)["status"] == "expired"
 
 
+def test_a_move_of_an_expired_session(fleet: RunningFleet) -> None:
+    """A-06, E-06: the write that finds it overdue says so; from then on it has ended like any other."""
+    session_id = new(fleet, timeout_seconds=60)
+    age(fleet, 3600, session_id)
+    with pytest.raises(SessionExpired):
+        fleet.call("session.pause", session_id=session_id)
+    with pytest.raises(InvalidTransition) as refused:
+        fleet.call("session.pause", session_id=session_id)
+    assert refused.value.details == {"from": "expired", "to": "paused", "allowed": []}
+    assert fleet.call("session.expire", session_id=session_id)["changed"] is False
+    with pytest.raises(SessionExpired):
+        fleet.call("session.touch", session_id=session_id)
+
+
 def test_the_cache_lives_shorter_than_the_session(fleet: RunningFleet) -> None:
     """AT-E11, first part [B-10 E-01]: after 2 s the key is gone, the session is not."""
     session_id = new(fleet)

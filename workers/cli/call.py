@@ -36,6 +36,6 @@ def call(
         arguments = parse(task, values, text)
     except UsageError as error:
         raise click.UsageError(str(error)) from None
-    with reached() as fleet:
+    with reached(typed={}) as fleet:  # wire names are what is typed here
         answer = fleet.call(task, timeout, deadline=deadline, message_priority=priority, **arguments)
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -70,8 +70,14 @@ def subject(command: Callable[..., None]) -> Callable[..., None]:
     """A stored schedule, or one that need not be stored."""
     for add in (
         click.option("--timezone", help="Zone of --cron and --define, e.g. Europe/Berlin."),
-        click.option("--define", type=Definition(), metavar="JSON", help="Any definition, as for schedule.create."),
-        click.option("--cron", help="A cron expression instead of a stored schedule."),
+        click.option(
+            "--define",
+            "definition",
+            type=Definition(),
+            metavar="JSON",
+            help="Any definition, as for schedule.create.",
+        ),
+        click.option("--cron", "cron_expression", help="A cron expression instead of a stored schedule."),
         click.argument("schedule_id", required=False),
     ):
         command = add(command)
@@ -135,19 +141,24 @@ def preview(listed: bool, limit: int, as_json: bool, **given: Any) -> None:
 @subject
 @ranged
 @click.option(
-    "--down", type=Span(), multiple=True, metavar="FROM..TO", help="Nothing is dispatched then; repeatable."
+    "--down",
+    "downtime",
+    type=Span(),
+    multiple=True,
+    metavar="FROM..TO",
+    help="Nothing is dispatched then; repeatable.",
 )
 @click.option("--run-seconds", type=float, default=0, help="How long each run takes.")
 @click.option("--show", type=click.Choice(["all", "runs", "skipped"]), default="skipped", show_default=True)
 @click.option("-n", "--limit", default=20, show_default=True, type=click.IntRange(0, 10000), help="Slots at most.")
 @as_json
-def simulate(down: tuple[Document, ...], as_json: bool, run_seconds: float, **given: Any) -> None:
+def simulate(downtime: tuple[Document, ...], as_json: bool, run_seconds: float, **given: Any) -> None:
     """Show a year as the ledger would see it, with the downtimes you name.
 
     \b
     ./fleet schedule simulate SCHEDULE_ID --year 2027 --down 2027-03-01T10:00..2027-03-01T12:30
     """
-    arguments = _arguments(given, downtime=list(down), run_seconds=run_seconds or None)
+    arguments = _arguments(given, downtime=list(downtime), run_seconds=run_seconds or None)
     with reached() as fleet:
         found = _simulated(fleet, arguments)
     _print(found, as_json, summary)
@@ -293,7 +304,7 @@ def _given(**values: Any) -> Document:
 
 def _arguments(named: Document, **others: Any) -> Document:
     """The message's arguments; exactly one of SCHEDULE_ID, --cron and --define must have been given."""
-    cron, define, timezone = (named.pop(name) for name in ("cron", "define", "timezone"))
+    cron, define, timezone = (named.pop(name) for name in ("cron_expression", "definition", "timezone"))
     if sum(value is not None for value in (named["schedule_id"], cron, define)) != 1:
         raise click.UsageError("give one of SCHEDULE_ID, --cron and --define")
     if timezone is not None and named["schedule_id"] is not None:

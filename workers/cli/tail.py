@@ -11,6 +11,9 @@ from sessionfleet import Event
 from workers.cli.event_lines import line, mark_line
 from workers.cli.reach import reached
 
+TYPED = {"session_id": "SESSION_ID", "after": "--after", "after_seq": "--after", "types": "--type"}
+"""Argument of the subscription -> what a person types for it."""
+
 
 @click.command()
 @click.argument("session_id", required=False)
@@ -28,7 +31,7 @@ def tail(
     """
     if session_id is not None and after is not None and not after.isdecimal():
         raise click.BadParameter("must be a seq, 0 or more", param_hint="--after")
-    with suppress(KeyboardInterrupt), reached() as fleet:
+    with suppress(KeyboardInterrupt), reached(TYPED) as fleet:
         mine = int(after) if session_id is not None and after is not None else None
         everything = after if session_id is None else None
         with fleet.subscribe(

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from sessionfleet.errors import FleetError, UnknownOperation, ValidationFailed
 from sessionfleet.jsonvalue import jsonable
+from sessionfleet.refusals import reason
 
 Kind = Literal["read", "write", "duty"]
 Errors = tuple[type[FleetError], ...]
@@ -129,10 +130,10 @@ def invalid(error: ValidationError) -> ValidationFailed:
     A rule over several fields names the one to mend at the start of its text (``field: what``).
     """
     fields = []
-    for found in error.errors(include_url=False, include_input=False, include_context=False):
+    for found in error.errors(include_url=False, include_input=False):
         # A part in brackets is the branch of a union that did not fit either, no field.
         field = ".".join(str(part) for part in found["loc"] if "[" not in str(part))
-        message = found["msg"].removeprefix("Value error, ")
+        message = reason(found)
         if not field:
             field, _, message = message.rpartition(": ") if message.count(": ") == 1 else ("arguments", "", message)
         fields.append({"field": field, "message": message})

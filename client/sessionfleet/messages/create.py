@@ -27,7 +27,8 @@ class Create(Writable, Write, name="session.create"):
     id: UUID | None = Field(None, description="Default: a random uuid.")
     external_id: Name | None = Field(
         None,
-        description="Default: session_{orchestrator_id}_{12 hex} with an orchestrator, else sess-{uuid}.",
+        description="Default: session_{orchestrator_id}_{12 hex} with an orchestrator, else sess-{uuid}. Give a uuid "
+        "as `id`: two creations at the same moment may take one uuid, as `id` and as `external_id`.",
     )
     if_exists: Literal["error", "return"] = "error"
     status: Literal["initializing", "active"] = "initializing"

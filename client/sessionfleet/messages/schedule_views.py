@@ -96,7 +96,7 @@ class Range(Viewed):
     @model_validator(mode="after")
     def _one_range(self) -> Self:
         if self.year is not None and (self.start or self.end):
-            raise ValueError("year: give either year or start and end")
+            raise ValueError("year: give either a year or a range")
         return self
 
 

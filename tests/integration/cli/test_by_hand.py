@@ -53,6 +53,15 @@ def test_a_typed_error_is_json_on_stderr(run: Run) -> None:
         assert json.loads(done.stderr)["code"] == code
 
 
+def test_a_refusal_names_what_was_typed(run: Run, fleet: RunningFleet) -> None:
+    done = run("call", "session.create", "priority=urgent")
+    assert json.loads(done.stderr)["message"].startswith("priority: "), "an argument of the operation, no option"
+    session_id = fleet.call("session.create")["id"]
+    for words in ([session_id, "--after", "99"], ["--after", "noon"]):
+        done = run("tail", *words)
+        assert json.loads(done.stderr)["message"].startswith("--after: "), done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [

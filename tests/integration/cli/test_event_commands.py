@@ -69,3 +69,13 @@ def test_replay_by_hand(run: Run, fleet: RunningFleet) -> None:
     refused = run("replay", "--since", "yesterday")
     assert refused.returncode == 2
     assert "neither an instant" in refused.stderr
+
+
+def test_a_refusal_names_the_option(run: Run) -> None:
+    for words, begin in (
+        (["replay", "--session", "mine"], "--session 0: "),
+        (["replay", "--type", ""], "--type 0: "),
+    ):
+        done = run(*words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert json.loads(done.stderr)["message"].startswith(begin), done.stderr

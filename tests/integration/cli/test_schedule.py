@@ -84,3 +84,19 @@ def test_a_bad_schedule_is_a_typed_error(run: Run) -> None:
     done = run("schedule", "create", "--owner", "o", "--every", "1h", "--timezone", "Moon")
     assert done.returncode == 1
     assert json.loads(done.stderr)["details"]["field"] == "timezone"
+
+
+@pytest.mark.parametrize(
+    ("words", "begin"),
+    [
+        (["create", "--owner", "", "--every", "1h"], "--owner: "),
+        (["create", "--owner", "o", "--every", "0s"], "--every interval_minutes: "),
+        (["create", "--owner", "o", "--every", "1h", "--max-retries", "99"], "--max-retries: "),
+        (["assign", "o", "a", "b=101"], "[ACCOUNT[=RISK]]... 1.risk_score: "),
+        (["assign", "o", "--remove", "a", "--remove", ""], "--remove 1: "),
+    ],
+)
+def test_a_refusal_names_what_was_typed(run: Run, words: list[str], begin: str) -> None:
+    done = run("schedule", *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert json.loads(done.stderr)["message"].startswith(begin), done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -159,6 +160,28 @@ def test_a_long_backfill_goes_in_pieces(run: Run, hourly: str) -> None:
 def test_wrong_use_is_exit_code_two(run: Run, words: list[str]) -> None:
     done = run("schedule", *words)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+DAYS = ["--from", "2026-03-02", "--to", "2026-03-01"]
+
+
+@pytest.mark.parametrize(
+    ("words", "begin"),
+    [
+        (["preview", "--define", '{"schedule_type": "interval", "interval_seconds": 5}'], "--to: the range has more"),
+        (["preview", "SCHEDULE_ID", *DAYS], "--to: is not after the begin of the range"),
+        (["backfill", "SCHEDULE_ID", *DAYS], "--to: is not after the begin of the range"),
+        (["preview", "SCHEDULE_ID", "--year", "2027", "--to", "2027-02-01"], "--year: give either a year or a range"),
+        (["next", "--cron", "every day"], "--cron: "),
+        (["next", "--cron", "* * * * *", "--timezone", "Moon"], "--timezone: "),
+        (["next", "--define", '{"schedule_type": "daily", "timezone": "Moon"}'], "--define timezone: "),
+        (["simulate", "SCHEDULE_ID", "--year", "2027", "--down", "2027-02-02..2027-02-01"], "--down: "),
+    ],
+)
+def test_a_refusal_names_the_option(run: Run, hourly: str, words: list[str], begin: str) -> None:
+    done = run("schedule", *(hourly if word == "SCHEDULE_ID" else word for word in words))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert json.loads(done.stderr)["message"].startswith(begin), done.stderr
 
 
 PAGE = (ROOT / "docs" / "schedule-views.md").read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ def client(fleet: RunningFleet) -> Fleet:
 def sent(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the messages that leave from now on, as they are sent."""
     sizes: list[int] = []
-    outbox = fleet.client._here().outbox
+    outbox = fleet.client._remote.outbox
     put = outbox.put
 
     async def counted(letters: Sequence[Letter], until: float) -> None:
@@ -132,7 +132,7 @@ def test_a_message_is_repeated_with_one_effect(
 ) -> None:
     """B-13: the first attempt arrives although its sender is told otherwise."""
     session_id, key = new(fleet)["id"], str(uuid4())
-    outbox = client._here().outbox
+    outbox = client._remote.outbox
     put, lies = outbox.put, [1, 1]
 
     async def lie(letters: Sequence[Letter], until: float) -> None:
@@ -159,7 +159,7 @@ def test_without_an_answer_each_operation_names_its_key(
     async def lose(letters: Sequence[Letter], until: float) -> None:
         """They never leave."""
 
-    monkeypatch.setattr(client._here().outbox, "put", lose)
+    monkeypatch.setattr(client._remote.outbox, "put", lose)
     with client.batch(timeout=0.3) as batch:
         handle = batch.add("session.touch", session_id=session_id)
         with pytest.raises(CallTimeout):

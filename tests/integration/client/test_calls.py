@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -259,6 +260,34 @@ def test_whatever_a_forked_child_calls_first(fleet: RunningFleet, first: str) ->
     child.kill()
     assert ended == 0
     assert answers.get() == session_id
+
+
+def test_threads_of_a_forked_child_open_one_client(fleet: RunningFleet) -> None:
+    """Their first calls meet: all are answered, by one loop."""
+    fleet.call("session.count")
+
+    def first_calls() -> tuple[int, int]:
+        sys.setswitchinterval(1e-6)
+        going = threading.Barrier(THREADS)
+
+        def ask(_: int) -> bool:
+            going.wait(20)
+            return bool(fleet.client.call("session.count", timeout=20))
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            answered = sum(threads.map(ask, range(THREADS)))
+        return answered, [thread.name for thread in threading.enumerate()].count("sessionfleet-client")
+
+    context = multiprocessing.get_context("fork")
+    for _ in range(20):
+        told = context.SimpleQueue()
+        child = context.Process(target=lambda told=told: told.put(first_calls()))
+        child.start()
+        child.join(40)
+        ended = child.exitcode
+        child.kill()
+        assert ended == 0
+        assert told.get() == (THREADS, 1)
 
 
 def test_closing_leaves_nothing(fleet: RunningFleet) -> None:

@@ -22,7 +22,7 @@ def alone(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a worker was asked")
 
-    monkeypatch.setattr(fleet.client._here().outbox, "put", refuse)
+    monkeypatch.setattr(fleet.client._remote.outbox, "put", refuse)
     return fleet.client
 
 
