@@ -140,17 +140,15 @@ class KeepingChannel(RingingChannel):
 
     # -- leaving -----------------------------------------------------------------------------------
 
+    def take_batch(self, queue: str | None = None) -> list[Fetched]:
+        """What was fetched and not delivered, which from now on it is not: all of it, or of one queue."""
+        taken = [one for one in self._batch if queue in (None, one.queue)]
+        self._batch = deque(one for one in self._batch if queue not in (None, one.queue))
+        return taken
+
     def _give_back_batch(self, queue: str | None = None) -> None:
         """Undo the fetch of what was not delivered: all of it, or of one queue."""
-        rest = list(self._batch)
-        self._batch.clear()
-        rung: set[str] = set()
-        for one in reversed(rest):
-            if queue in (None, one.queue):
-                returning.put_back(self, one, rung)
-            else:
-                self._batch.appendleft(one)
-        self.ring(rung)
+        returning.give_back(self, self.take_batch(queue))
 
     def _basic_cancel(self, consumer_tag: str) -> Any:
         queue = self._tag_to_queue.get(consumer_tag)
@@ -183,10 +181,10 @@ class KeepingChannel(RingingChannel):
         finally:
             if self._request != "plain":
                 self._in_poll = False
-        self._give_back_batch()
         if self._qos is not None:
             self.flush_acks()
-            self._qos.restore_unacked_once()
+            self._qos.restore_unacked_once()  # the batch, too; but nothing where it holds nothing
+        self._give_back_batch()
         if self.in_loop and not self._unanswered and not self.finished:
             liveness.sign_off(self)
 
@@ -207,13 +205,11 @@ class KeepingChannel(RingingChannel):
     def _give_back_unheard(self) -> None:
         """What a fetch behind a wait took for this consumer, if there was one and it still ran. From the moment the
         consumer has signed off such a fetch takes nothing; before that, signing off fails for what it took."""
-        known, rung = set(self._known()), set(self.active_queues)
         with self.conn_or_acquire() as client:
-            held = client.smembers(names.owned(self.owner))
-            for tag in sorted((tag.decode() for tag in held), key=names.age, reverse=True):
-                if tag not in known:
-                    returning.give_back(self, tag, client, later=rung)
-        self.ring(rung)  # the wait may have taken a bell with it, too
+            held = {tag.decode() for tag in client.smembers(names.owned(self.owner))}
+            unheard = sorted(held.difference(self._known()), key=names.age)
+            returning.give_back(self, unheard, client)
+        self.ring(self.active_queues)  # the wait may have taken a bell with it
         self._unanswered = False
 
     @abstractmethod

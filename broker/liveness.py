@@ -50,13 +50,8 @@ def _sweep(channel: KeepingChannel) -> int:
         for name in ROLL_CALL(client, [alive], [channel.owner, channel.dead_after]):
             consumer = name.decode()
             held = names.owned(consumer)
-            # The oldest last: the list gives first what was put back last.
-            tags = sorted((tag.decode() for tag in client.smembers(held)), key=names.age, reverse=True)
-            rung: set[str] = set()
-            found = sum(
-                returning.give_back(channel, tag, client, died=True, owner=consumer, later=rung) for tag in tags
-            )
-            channel.ring(rung)
+            tags = sorted((tag.decode() for tag in client.smembers(held)), key=names.age)
+            found = returning.give_back(channel, tags, client, died=True, owner=consumer)
             SIGN_OFF(client, [alive, channel.key(held)], [consumer, channel.dead_after])
             if found:
                 log.warning("returned %d messages of %s", found, consumer)

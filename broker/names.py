@@ -29,4 +29,4 @@ def age(tag: str) -> tuple[int, int]:
     """Sort key of a consumer's own tags: the order in which it took the messages."""
     _, _, rest = tag.partition(".")
     fetch, _, place = rest.partition(".")
-    return (int(fetch), int(place)) if fetch.isdigit() and place.isdigit() else (0, 0)
+    return (int(fetch), int(place)) if fetch.isdecimal() and place.isdecimal() else (0, 0)

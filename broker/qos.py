@@ -65,16 +65,13 @@ class SafeQoS(stock.QoS):
 
     def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> bool:
         """Give an unacknowledged message back to its queue; whether it was this call that did."""
-        return returning.give_back(self.channel, bytes_to_str(tag), client, leftmost=leftmost)
+        return bool(returning.give_back(self.channel, [bytes_to_str(tag)], client, leftmost=leftmost))
 
     def restore_unacked(self, client: Any = None) -> None:
-        """Give everything back that is not finished; acknowledgements come first."""
+        """Give everything back that is not finished, and what was fetched and not delivered yet, in one step;
+        acknowledgements come first."""
         self.channel.flush_acks()
-        with self.channel.conn_or_acquire(client) as client:
-            rung: set[str] = set()
-            for tag in reversed(self.held()):
-                returning.give_back(self.channel, tag, client, later=rung)
-            self.channel.ring(rung)
+        returning.give_back(self.channel, [*self.held(), *self.channel.take_batch()], client)
         self._delivered.clear()
         self._dirty.clear()
 
@@ -87,12 +84,19 @@ class SafeQoS(stock.QoS):
         with self.channel.conn_or_acquire() as client:
             seconds, micros = client.time()
             overdue = seconds + micros / 1e6 - self.visibility_timeout
-            rung: set[str] = set()
-            for tag in client.zrange(
-                self.unacked_index_key, overdue, 0, desc=True, byscore=True, offset=num and start, num=num
-            ):
-                returning.give_back(self.channel, bytes_to_str(tag), client, died=True, later=rung)
-            self.channel.ring(rung)
+            found = client.zrange(
+                self.unacked_index_key,
+                overdue,
+                0,
+                desc=True,
+                withscores=True,
+                byscore=True,
+                offset=num and start,
+                num=num,
+            )
+            # All messages of one fetch have the same score, and the server puts their tags in the order of text.
+            found.sort(key=lambda one: (one[1], names.age(bytes_to_str(one[0]))))
+            returning.give_back(self.channel, [bytes_to_str(tag) for tag, _ in found], client, died=True)
 
     def _remove_from_indices(self, delivery_tag: str, pipe: Any = None) -> Any:
         removed = super()._remove_from_indices(delivery_tag, pipe)

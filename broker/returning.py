@@ -3,64 +3,80 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.json import dumps, loads
 
 from broker import names, quarantine
+from broker.asking import Fetched
 from broker.scripts import RESTORE
 
 if TYPE_CHECKING:
-    from broker.asking import Fetched
     from broker.keeping import KeepingChannel
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 1000
+"""Messages one step gives back at most; the server does nothing else meanwhile."""
+
+AT_ONCE_BYTES = 8 * 1024 * 1024
+"""Bytes of messages beyond which a step takes no more."""
+
 
 def give_back(
     channel: KeepingChannel,
-    tag: str,
+    ones: Sequence[str | Fetched],
     client: Any = None,
     *,
     leftmost: bool = False,
     died: bool = False,
     owner: str | None = None,
-    later: set[str] | None = None,
-) -> bool:
-    """Move one message from unacknowledged to the queue it came from, once, whoever else tries meanwhile.
+) -> int:
+    """Move messages, the oldest first, from unacknowledged to the head of the queues they came from, each once,
+    whoever else tries meanwhile; how many this call moved. ``leftmost``: one message, to the end of its queue.
 
-    ``later``: the queue is added to it and not rung. Several go back newest first; whoever waits for the bell would
-    take the first of them, and so the last. The caller rings when all are there.
+    They appear in one step, so that nobody takes a newer one before an older one; then the queues are rung for.
+    More than ``AT_ONCE`` or ``AT_ONCE_BYTES`` go in several steps, the newest first.
 
-    It is marked as redelivered; ``died`` counts one death of a consumer in its headers. A message that
-    cannot be read, or whose queue nobody knows any more, goes to quarantine. Whether this call moved it.
+    Those named by their tags are marked as redelivered; ``died`` counts one death of a consumer in their headers. One
+    that cannot be read, or whose queue nobody knows any more, goes to quarantine. A :class:`Fetched` was never
+    delivered and goes back as it was.
     """
     with channel.conn_or_acquire(client) as client:
-        entry = client.hget(channel.unacked_key, tag)
-        if entry is None:
-            return _move(channel, client, tag, "", [], owner=owner, later=later)
-        try:
-            message, exchange, routing_key = loads(entry)
-            _mark(message, died=died)
-            payload = dumps(message)
-        except Exception as error:  # noqa: BLE001 - somebody else's bytes must not stop the rest
-            return channel.set_aside(tag, f"cannot be returned to a queue: {error!r}", owner=owner)
-        lists = [(queue, channel.list_of(queue, message)) for queue in channel.queues_for(exchange, routing_key)]
-        if not lists:
-            return channel.set_aside(tag, f"no queue for exchange {exchange!r}, key {routing_key!r}", owner=owner)
-        return _move(channel, client, tag, payload, lists, leftmost=leftmost, owner=owner, later=later)
+        step = _Step(channel, client, owner or channel.owner, leftmost)
+        set_aside = 0
+        for one in reversed(ones):
+            if isinstance(one, Fetched):
+                step.add(one.tag, one.raw, [(one.queue, channel.list_of(one.queue, _read(one.raw)))])
+                continue
+            entry = client.hget(channel.unacked_key, one)
+            if entry is None:
+                step.add(one, "", [])
+                continue
+            try:
+                message, exchange, routing_key = loads(entry)
+                _mark(message, died=died)
+                payload = dumps(message)
+            except Exception as error:  # noqa: BLE001 - somebody else's bytes must not stop the rest
+                set_aside += channel.set_aside(one, f"cannot be returned to a queue: {error!r}", owner=owner)
+                continue
+            lists = [(queue, channel.list_of(queue, message)) for queue in channel.queues_for(exchange, routing_key)]
+            if lists:
+                step.add(one, payload, lists)
+            else:
+                reason = f"no queue for exchange {exchange!r}, key {routing_key!r}"
+                set_aside += channel.set_aside(one, reason, owner=owner)
+        step.take()
+        channel.ring(step.queues)
+        return set_aside + step.returned
 
 
-def put_back(channel: KeepingChannel, one: Fetched, later: set[str]) -> None:
-    """Undo a fetch: the message was never delivered and goes back to the head of its list as it was. ``later``: see
-    :func:`give_back`."""
+def _read(raw: bytes) -> Any:
     try:
-        message = loads(one.raw)
+        return loads(raw)
     except Exception:  # noqa: BLE001 - the next consumer will put it into quarantine
-        message = None
-    with channel.conn_or_acquire() as client:
-        lists = [(one.queue, channel.list_of(one.queue, message))]
-        _move(channel, client, one.tag, one.raw, lists, later=later)
+        return None
 
 
 def _mark(message: Any, *, died: bool) -> None:
@@ -72,21 +88,36 @@ def _mark(message: Any, *, died: bool) -> None:
     message["properties"]["delivery_info"]["redelivered"] = True
 
 
-def _move(
-    channel: KeepingChannel,
-    client: Any,
-    tag: str,
-    payload: str | bytes,
-    lists: list[tuple[str, str]],
-    *,
-    leftmost: bool = False,
-    owner: str | None = None,
-    later: set[str] | None,
-) -> bool:
-    if later is not None:
-        later.update(queue for queue, _ in lists)
-    bell_life = names.BELL_LIFE_MS if later is None else 0
-    keys = [channel.unacked_index_key, channel.unacked_key, names.owned(owner or channel.owner)]
-    for queue, key in lists:
-        keys += [key, names.bell(queue)]
-    return bool(RESTORE(client, [channel.key(key) for key in keys], [tag, payload, int(leftmost), bell_life]))
+class _Step:
+    """What the next run of the script gives back. ``queues``: those of all runs; ``returned``: messages so far."""
+
+    def __init__(self, channel: KeepingChannel, client: Any, owner: str, leftmost: bool) -> None:
+        self.queues: set[str] = set()
+        self.returned = 0
+        self._client = client
+        self._key = channel.key
+        self._fixed = [channel.unacked_index_key, channel.unacked_key, names.owned(owner)]
+        self._leftmost = int(leftmost)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._count = self._size = 0
+        self._lists: dict[str, int] = {}
+        self._args: list[str | bytes | int] = [self._leftmost]
+
+    def add(self, tag: str, payload: str | bytes, lists: list[tuple[str, str]]) -> None:
+        """One more, in front of those before; ``lists``: each queue it goes to with the key of its list."""
+        numbers = [self._lists.setdefault(key, len(self._lists) + 1) for _, key in lists]
+        self._args += [tag, payload, len(numbers), *numbers]
+        self.queues.update(queue for queue, _ in lists)
+        self._count += 1
+        self._size += len(payload)
+        if self._count >= AT_ONCE or self._size >= AT_ONCE_BYTES:
+            self.take()
+
+    def take(self) -> None:
+        """Run the script for what was added since the last time."""
+        if self._count:
+            keys = [self._key(key) for key in (*self._fixed, *self._lists)]
+            self.returned += int(RESTORE(self._client, keys, self._args))
+            self._begin()

@@ -12,6 +12,7 @@ import pytest
 from kombu import Consumer, Producer, Queue
 
 from broker import liveness, names
+from tests.support import eventually
 from tests.support.brokers import BrokerBench
 from tests.support.looping import Looping, looping
 
@@ -197,6 +198,74 @@ def test_messages_of_a_dead_consumer_come_back(bench: BrokerBench) -> None:
         consumer.idle()
         assert bench.broker.zcard(names.ALIVE) == 1
         assert bench.settled()
+
+
+@pytest.mark.parametrize("how", ["dead", "overdue", "leaves", "cancelled"])
+def test_several_come_back_in_one_step(bench: BrokerBench, how: str) -> None:
+    """Whoever takes in the middle of it, as one whose wait ends just then does, finds all or none: the oldest first.
+    One that waits for the list itself, as stock workers do, takes in the first moment in which it can."""
+    publish(bench, *range(12))
+    holder = Looping(bench.connection(), "q", prefetch=12)
+    holder.channel._pace = 0.001  # those before were quick, so all twelve are fetched at once
+    delivered = 5 if how == "leaves" else 0 if how == "cancelled" else 12
+
+    def stop(message: Any) -> None:
+        if message.payload == delivered - 1:
+            raise ConnectionError("on purpose")
+
+    holder.on_message = stop
+    if how == "cancelled":
+        holder.ask()
+    else:
+        with pytest.raises(ConnectionError):
+            holder.until(lambda: False)
+    assert bench.broker.hlen("unacked") == 12
+    waiter = bench.broker.connection_pool.get_connection()
+    waiter.send_command("BRPOP", "q", 20)
+    eventually(lambda: bench.broker.info("clients")["blocked_clients"] == 1, 10)
+    if how == "leaves":
+        holder.close()
+    elif how == "cancelled":
+        holder.consumer.cancel()
+        holder.channel._brpop_read()
+        holder.close()
+    else:
+        holder.break_off()
+        options = {"dead_after": 0} if how == "dead" else {"visibility_timeout": 0}
+        with looping(bench.connection(**options), "other") as other:
+            if how == "dead":
+                assert liveness.return_messages_of_the_dead(other.channel) == 12
+            else:
+                other.channel.qos.restore_visible(num=100, interval=1)
+    bench.broker.rpush("q", waiter.read_response()[1])  # as the first again
+    bench.broker.connection_pool.release(waiter)
+    assert [body for body, _ in waiting(bench)] == list(range(12))
+
+
+def test_more_than_one_step_can_take(bench: BrokerBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then in several, the newest first: all are there in the end, in order, and rung for once."""
+    monkeypatch.setattr("broker.returning.AT_ONCE", 5)
+    publish(bench, *range(12))
+    with looping(bench.connection(), "q", prefetch=12) as holder:
+        holder.channel._pace = 0.001
+        holder.until(lambda: len(holder.received) == 12)
+    assert waiting(bench) == [(number, True) for number in range(12)]
+    assert bench.broker.llen(names.bell("q")) == 1
+
+
+def test_a_queue_that_is_no_list_costs_no_message(bench: BrokerBench) -> None:
+    """Nothing goes back before its key is mended; then everything does."""
+    publish(bench, 0, 1)
+    holder = Looping(bench.connection(), "q", prefetch=2)
+    holder.until(lambda: len(holder.received) == 2)
+    holder.break_off()
+    bench.broker.set("q", "text")
+    with looping(bench.connection(dead_after=0), "other") as other:
+        assert liveness.return_messages_of_the_dead(other.channel) == 0
+        assert bench.broker.hlen("unacked") == bench.broker.zcard("unacked_index") == 2
+        bench.broker.delete("q")
+        assert liveness.return_messages_of_the_dead(other.channel) == 2
+    assert waiting(bench) == [(0, True), (1, True)]
 
 
 def test_they_come_back_to_one_that_polls_by_hand(bench: BrokerBench) -> None:
