@@ -45,7 +45,7 @@ class Run:
         self._began = time.monotonic()
 
     def play(self, minutes: float) -> Report:
-        """Load and faults for ``minutes`` and until each kind of fault has come, then the look at what became of it."""
+        """Load and faults for ``minutes`` and until each kind has come, then the look at what became of it."""
         with ExitStack() as stack:
             ground = Ground()
             stack.callback(ground.close)
