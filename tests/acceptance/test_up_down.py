@@ -73,7 +73,7 @@ class Cli:
 
     def nothing_is_left(self) -> bool:
         """AssertionError with what is."""
-        assert [process.name() for process in self.processes()] == []
+        assert [process.cmdline() for process in self.processes()] == []
         return True
 
 
