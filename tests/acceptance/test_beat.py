@@ -65,9 +65,8 @@ class Beats:
 
     def tick(self, *after: dict[str, Any]) -> None:
         """Waits until slots are settled that were not when this was called."""
-        for schedule in after:
-            seen = len(ledger(self.fleet, schedule))
-            self.until(lambda schedule=schedule, seen=seen: len(ledger(self.fleet, schedule)) >= seen + 3)
+        seen = [len(ledger(self.fleet, one)) for one in after]
+        self.until(lambda: all(len(ledger(self.fleet, one)) >= n + 3 for one, n in zip(after, seen, strict=True)))
 
     def leader(self) -> Supervised:
         """The one that holds the lock."""

@@ -151,10 +151,13 @@ def logged(database: Database) -> list[dict[str, Any]]:
 BLOCKED_MS = 1000
 """Ten times the bar of 100 ms: on a busy machine who holds a short lock may lose its processor meanwhile."""
 
+BREATH = 0.02
+"""Seconds between two writes of a writer: it notices a lock as well as one that takes all the processor it gets."""
+
 
 @contextmanager
 def writers(database: Database, number: int) -> Iterator[tuple[list[int], Counter[str]]]:
-    """``number`` threads that write this month's rows without pause, each commit by itself.
+    """``number`` threads that write this month's rows, each commit by itself, with a breath between two.
 
     A writer gives up a lock after BLOCKED_MS (lock_timeout): that counts waiting for locks and nothing
     else, so a slow machine does not look like a blocked one. Yields writes per thread, and failures.
@@ -166,7 +169,7 @@ def writers(database: Database, number: int) -> Iterator[tuple[list[int], Counte
 
     def run(writer: int) -> None:
         with engine.connect() as conn:
-            while not stop.is_set():
+            while not stop.wait(BREATH):
                 try:
                     for parent in PARENTS:
                         insert_event(conn, parent, datetime.fromisoformat(str(conn.scalar(text("SELECT now()")))))

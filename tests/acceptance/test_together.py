@@ -94,7 +94,7 @@ def test_operations_of_many_sessions_share_transactions(single: RunningFleet) ->
     with single.engine.connect() as db:
         assert db.execute(statement, {"tasks": list(written)}).scalar_one() == len(handles)
     check_rows(single, owner)
-    assert "tasks together, 0 of them failed" in worker.log_text()[read:]
+    eventually(lambda: "tasks together, 0 of them failed" in worker.log_text()[read:])  # said after the answers
 
 
 def test_one_that_fails_changes_nothing_of_the_others(single: RunningFleet, producer: Celery) -> None:
@@ -125,12 +125,12 @@ def test_one_that_fails_changes_nothing_of_the_others(single: RunningFleet, prod
     assert answers[7].details["from"] == "active"
     assert answers[11].details["current"] == stale["state_version"]
     with pytest.raises(Exception, match="VALIDATION_FAILED") as caught:
-        refused.get(timeout=20)
+        refused.get(timeout=60)
     assert from_shape(caught.value.args[0]).details["fields"][0]["field"] == "session_id"
     assert (stored(single, active["id"]), stored(single, stale["id"])) == before
     assert all(get(single, one["id"])["metadata"] == {"touched": one["id"]} for one in good)
     # Nobody waited for that one: by itself it became a dead letter.
-    eventually(lambda: unread.id in [letter["task_id"] for letter in letters(single)], 20)
+    eventually(lambda: unread.id in [letter["task_id"] for letter in letters(single)])
     written = transactions(single, handles)
     assert len(written) == len(good)
     assert len(set(written.values())) <= 6
@@ -279,7 +279,7 @@ def test_what_asks_for_something_of_celery_goes_its_way(single: RunningFleet, pr
     revoked = str(uuid4())
     producer.control.revoke(revoked)
     known = producer.control.inspect(timeout=2)
-    eventually(lambda: any(revoked in ids for ids in (known.revoked() or {}).values()), 20)
+    eventually(lambda: any(revoked in ids for ids in (known.revoked() or {}).values()))
     eta = datetime.now(UTC) + timedelta(seconds=4)
 
     def send(content: str, **options: Any) -> Any:
@@ -295,11 +295,11 @@ def test_what_asks_for_something_of_celery_goes_its_way(single: RunningFleet, pr
         last = single.client.submit_many([update(one, context={"n": 1}) for one in others[3:]])
     assert codes(outcomes([*first, *last])) == ["ok"] * 6
     with pytest.raises(TaskRevokedError):
-        never.get(timeout=20)
+        never.get(timeout=60)
     with pytest.raises(TaskRevokedError):
-        late.get(timeout=20)
-    assert limited.get(timeout=20)["chunk_no"] == 1
-    assert later.get(timeout=30)["chunk_no"] == 2
+        late.get(timeout=60)
+    assert limited.get(timeout=60)["chunk_no"] == 1
+    assert later.get(timeout=60)["chunk_no"] == 2
     found = events(single, session["id"], "output.received")
     assert tasks_of_events(single, session) == [limited.id, later.id]
     assert datetime.fromisoformat(found[1]["timestamp"]) >= eta - timedelta(seconds=0.1)
@@ -321,10 +321,10 @@ def test_plain_celery_producers_are_answered_as_ever(single: RunningFleet, produ
         wrong = producer.send_task(
             "session.resume", kwargs={"session_id": sessions[8]["id"]}, queue="sessions", priority=6
         )
-    assert [result.get(timeout=20)["context"] for result in plain] == [{"n": n} for n in range(3)]
+    assert [result.get(timeout=60)["context"] for result in plain] == [{"n": n} for n in range(3)]
     assert [answer["context"] for answer in outcomes(ours)] == [{"n": n} for n in range(3, 6)]
     with pytest.raises(Exception, match="INVALID_TRANSITION"):
-        wrong.get(timeout=20)
+        wrong.get(timeout=60)
     assert wrong.state == "FAILURE"
     for place in (6, 7):
         assert get(single, sessions[place]["id"])["context"] == {"n": place}
@@ -390,6 +390,6 @@ def test_a_task_id_used_twice_loses_no_message(single: RunningFleet, producer: C
                 kwargs = {"session_id": session["id"], "model": "m", "idempotency_key": str(uuid4())}
                 producer.send_task("session.update", kwargs=kwargs, queue="sessions", task_id=task_id)
         # Whoever is answered is so when the list is done, with or without the message that waits.
-        eventually(lambda: producer.backend.get(f"celery-task-meta-{task_id}"), 20)
-    eventually(lambda: get(single, blocked["id"])["model"] == "m", 20)
+        eventually(lambda: producer.backend.get(f"celery-task-meta-{task_id}"))
+    eventually(lambda: get(single, blocked["id"])["model"] == "m")
     assert get(single, free["id"])["model"] == "m"

@@ -19,6 +19,7 @@ import requests
 
 from sessionfleet import Fleet
 from tests.support import eventually
+from tests.support.command_line import run_in
 from tests.support.running import clean_environment
 from tests.support.servers import new_home
 from workers.embedded import EmbeddedPostgres
@@ -45,12 +46,16 @@ class Cli:
             check=False,
         )
 
+    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The same in a process that had its imports done, for what is asked over and over."""
+        return run_in(self.env, *arguments, timeout=180)
+
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        found: dict[str, Any] = json.loads(self.ask("status", "--json").stdout)
         return found
 
     def environment(self) -> dict[str, str]:
-        lines = self.run("env").stdout.splitlines()
+        lines = self.ask("env").stdout.splitlines()
         return dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
 
     def processes(self) -> list[psutil.Process]:
@@ -65,6 +70,11 @@ class Cli:
             except psutil.Error:
                 continue
         return found
+
+    def nothing_is_left(self) -> bool:
+        """AssertionError with what is."""
+        assert [process.cmdline() for process in self.processes()] == []
+        return True
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
     }  # fmt: skip
     assert {one["state"] for one in status["processes"]} == {"running"}, status
     assert all(one["embedded"] and one["state"] == "running" for one in status["servers"])
-    assert eventually(lambda: len(cli.status()["workers"]) == 2, timeout=60)
+    assert eventually(lambda: len(cli.status()["workers"]) == 2, every=0.2)
 
     env = cli.environment()
     assert requests.get(f"{env['FLEET_FLOWER_URL']}/api/workers", timeout=60).status_code == 200
@@ -107,7 +117,7 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
 
     down = cli.run("down")
     assert down.returncode == 0, down.stderr
-    assert eventually(lambda: cli.processes() == [], timeout=60)
+    eventually(cli.nothing_is_left, every=0.2)
     assert not cli.status()["running"]
     assert cli.run("status").returncode == 1
     assert cli.run("env").returncode == 1
@@ -128,7 +138,7 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
     assert here.returncode == 0, rest
     assert "stopped" in rest
     assert "Traceback" not in rest
-    assert eventually(lambda: cli.processes() == [], timeout=60)
+    eventually(cli.nothing_is_left, every=0.2)
 
 
 def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> None:
@@ -148,7 +158,7 @@ def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> No
         assert fleet.call("session.count", 30)["total"] == 0
 
     os.kill(cli.status()["supervisor"], signal.SIGKILL)
-    eventually(lambda: cli.processes() == [], timeout=60)
+    eventually(cli.nothing_is_left, every=0.2)
     assert not cli.status()["running"]
     assert "not running" in cli.run("down").stderr
 

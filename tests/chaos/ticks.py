@@ -124,9 +124,10 @@ class Torment:
 
     def go_on(self, schedules: list[Schedule]) -> None:
         """Waits until every one of them has settled a slot that was not due when this was called."""
-        for schedule in schedules:
-            seen = len(ledger(self.fleet, schedule))
-            self.until(lambda one=schedule, seen=seen: len(ledger(self.fleet, one)) > seen + 1, 120)
+        seen = [len(ledger(self.fleet, one)) for one in schedules]
+        self.until(
+            lambda: all(len(ledger(self.fleet, one)) > n + 1 for one, n in zip(schedules, seen, strict=True)), 120
+        )
 
     def kill_dispatchers(self, kills: int) -> None:
         """Kill that many, and the leading beat once half of them are dead."""

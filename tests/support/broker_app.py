@@ -113,7 +113,7 @@ def dive() -> None:
 def loop_until_told() -> None:
     """Heeds the soft limit."""
     while True:
-        pass
+        time.sleep(0.01)
 
 
 def loop_past_errors() -> None:
@@ -121,7 +121,7 @@ def loop_past_errors() -> None:
     while True:
         with suppress(Exception):
             while True:
-                pass
+                time.sleep(0.01)
 
 
 def loop_past_everything() -> None:
@@ -129,7 +129,7 @@ def loop_past_everything() -> None:
     while True:
         with suppress(BaseException):
             while True:
-                pass
+                time.sleep(0.01)
 
 
 WAYS = {

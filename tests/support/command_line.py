@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,14 @@ def _preloaded() -> subprocess.Popen[str]:
 
 def run(fleet: RunningFleet, *words: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Runs it to its end, in a process of its own that had its imports done (:mod:`tests.support.preloaded`)."""
-    process, how = _preloaded(), command(fleet, *words)
+    return run_in(command(fleet, *words)["env"], *words, stdin=stdin, timeout=timeout)
+
+
+def run_in(
+    env: Mapping[str, str], *words: str, stdin: str = "", timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """The same in an environment, which says where the fleet is."""
+    process, args = _preloaded(), ["fleet", *words]
     assert process.stdin is not None
     assert process.stdout is not None
     with tempfile.TemporaryDirectory() as name:
@@ -52,19 +60,15 @@ def run(fleet: RunningFleet, *words: str, stdin: str = "", timeout: float = 60) 
         for file in files.values():
             file.write_text("")
         files["stdin"].write_text(stdin)
-        wanted = {"words": words, "env": how["env"], "cwd": how["cwd"], **{k: str(v) for k, v in files.items()}}
+        wanted = {"words": words, "env": dict(env), "cwd": "/", **{k: str(v) for k, v in files.items()}}
         process.stdin.write(json.dumps(wanted) + "\n")
         process.stdin.flush()
         if not select.select([process.stdout], [], [], timeout)[0]:
             process.kill()
             _preloaded.cache_clear()
-            raise subprocess.TimeoutExpired(
-                how["args"], timeout, files["stdout"].read_text(), files["stderr"].read_text()
-            )
+            raise subprocess.TimeoutExpired(args, timeout, files["stdout"].read_text(), files["stderr"].read_text())
         code = int(process.stdout.readline())
-        return subprocess.CompletedProcess(
-            how["args"], code, files["stdout"].read_text(), files["stderr"].read_text()
-        )
+        return subprocess.CompletedProcess(args, code, files["stdout"].read_text(), files["stderr"].read_text())
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -77,17 +77,24 @@ def _next_full_hour(wall: datetime) -> int:
     return wall.hour if wall.minute == 0 else (wall.hour + 1) % 24
 
 
-def changes(tz: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:
+@cache
+def changes(tz: ZoneInfo, start: datetime, end: datetime) -> tuple[datetime, ...]:
     """The instants, to the minute, at which the zone's clock jumps between ``start`` and ``end``."""
+    return tuple(_changes(tz, start, end))
+
+
+def _changes(tz: ZoneInfo, start: datetime, end: datetime) -> Iterator[datetime]:
     step = timedelta(hours=12)
+    was = _ahead(tz, start)
     while start < end:
-        if _ahead(tz, start + step) != _ahead(tz, start):
+        now = _ahead(tz, start + step)
+        if now != was:
             low, high = start, start + step
             while high - low > MINUTE:
                 middle = low + (high - low) // 2 // MINUTE * MINUTE
-                low, high = (middle, high) if _ahead(tz, middle) == _ahead(tz, low) else (low, middle)
+                low, high = (middle, high) if _ahead(tz, middle) == was else (low, middle)
             yield high
-        start += step
+        start, was = start + step, now
 
 
 def _ahead(tz: ZoneInfo, instant: datetime) -> timedelta:

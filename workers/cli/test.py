@@ -37,6 +37,9 @@ TOLD = 45
 """Lines that the reasons of failures take at the end of a whole run, about: where only the tail of an output is
 kept, they are in it."""
 
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+"""Of the environment, left out: hundreds of processes start here, and each would compile every module anew."""
+
 Reasons = dict[str, list[str]]
 
 
@@ -54,6 +57,7 @@ def test(arguments: tuple[str, ...]) -> None:
     ./fleet test -- --help    the help of pytest
     """
     environ = process_environment(os.environ)
+    environ.pop(NO_BYTECODE, None)
     if arguments:
         failed = _checks(environ)
         code = _pytest([*arguments], environ)

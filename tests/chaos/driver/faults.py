@@ -52,8 +52,29 @@ def fault(target: str, weight: int, seconds: tuple[float, float] = (0, 0)) -> Ca
     return declare
 
 
-def choose(choice: random.Random, *, beside: Fault | None = None) -> Fault:
-    """The next one by weight; ``beside``: one that may happen together with another."""
-    fitting = [kind for kind in KINDS.values() if beside is None or kind.target != beside.target]
-    [chosen] = choice.choices(fitting, [kind.weight for kind in fitting])
-    return chosen
+class Drawn:
+    """Which fault comes next: each kind once, in an order that is drawn, then by weight."""
+
+    def __init__(self, choice: random.Random) -> None:
+        self._random = choice
+        self._due = list(KINDS.values())
+        choice.shuffle(self._due)
+
+    @property
+    def due(self) -> bool:
+        """Whether a kind has not come yet."""
+        return bool(self._due)
+
+    def next(self, *, beside: Fault | None = None) -> Fault:
+        """``beside``: one that may happen together with another."""
+        for kind in self._due:
+            if _fits(kind, beside):
+                self._due.remove(kind)
+                return kind
+        fitting = [kind for kind in KINDS.values() if _fits(kind, beside)]
+        [chosen] = self._random.choices(fitting, [kind.weight for kind in fitting])
+        return chosen
+
+
+def _fits(kind: Fault, beside: Fault | None) -> bool:
+    return beside is None or kind.target != beside.target

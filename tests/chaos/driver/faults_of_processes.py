@@ -15,9 +15,7 @@ CLOCK_AHEAD = 7200
 
 
 def _kill_one(scene: Scene, line: str) -> None:
-    running = scene.ground.of(line)
-    if running:
-        scene.ground.kill(scene.random.choice(running))
+    scene.ground.kill(scene.ground.one_of(line, scene.random))
 
 
 @fault("workers", 14)
@@ -72,26 +70,20 @@ def beat_killed(scene: Scene) -> Iterator[None]:
 @contextmanager
 def worker_frozen(scene: Scene) -> Iterator[None]:
     """SIGSTOP for up to longer than the others believe in its life: its messages run elsewhere meanwhile."""
-    running = scene.ground.of("sessions")
-    chosen = scene.random.choice(running) if running else None
-    if chosen is not None:
-        chosen.process.kill_group(signal.SIGSTOP)
+    chosen = scene.ground.one_of("sessions", scene.random)
+    chosen.process.kill_group(signal.SIGSTOP)
     yield
-    if chosen is not None:
-        chosen.process.kill_group(signal.SIGCONT)
+    chosen.process.kill_group(signal.SIGCONT)
 
 
 @fault("relay", 3, (1, 12))
 @contextmanager
 def relay_frozen(scene: Scene) -> Iterator[None]:
     """SIGSTOP for up to longer than its lease."""
-    running = scene.ground.of("relay")
-    chosen = scene.random.choice(running) if running else None
-    if chosen is not None:
-        chosen.process.kill_group(signal.SIGSTOP)
+    chosen = scene.ground.one_of("relay", scene.random)
+    chosen.process.kill_group(signal.SIGSTOP)
     yield
-    if chosen is not None:
-        chosen.process.kill_group(signal.SIGCONT)
+    chosen.process.kill_group(signal.SIGCONT)
 
 
 @fault("workers", 2, (6, 12))

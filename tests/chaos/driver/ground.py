@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import time
 from dataclasses import dataclass, field
@@ -100,6 +101,12 @@ class Ground:
     def of(self, line: str) -> list[Watched]:
         """The processes of a line that run."""
         return [one for one in self.watched if one.process.name.startswith(f"{line}.") and one.process.running]
+
+    def one_of(self, line: str, choice: random.Random) -> Watched:
+        """One of them; when all have ended, it is waited for until one is started again."""
+        while not (running := self.of(line)):
+            self.rest(0.1)
+        return choice.choice(running)
 
     def kill(self, one: Watched) -> None:
         """SIGKILL, children and all; it is started again by :meth:`look`."""

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sessionfleet import Fleet
 from tests.chaos.driver import faults_of_messages, faults_of_processes, faults_of_servers, quiet
 from tests.chaos.driver.canary import Canary
-from tests.chaos.driver.faults import Scene, choose
+from tests.chaos.driver.faults import Drawn, Scene
 from tests.chaos.driver.ground import Ground
 from tests.chaos.driver.readers import Reader
 from tests.chaos.driver.report import Report
@@ -45,7 +45,7 @@ class Run:
         self._began = time.monotonic()
 
     def play(self, minutes: float) -> Report:
-        """Load and faults for ``minutes``, then the look at what became of it."""
+        """Load and faults for ``minutes`` and until each kind has come, then the look at what became of it."""
         with ExitStack() as stack:
             ground = Ground()
             stack.callback(ground.close)
@@ -97,11 +97,12 @@ class Run:
     def _trouble(self, scene: Scene, canary: Canary, until: float) -> None:
         """Faults one after the other, some together, each followed by a measured recovery."""
         ground, told = scene.ground, time.monotonic()
-        while time.monotonic() < until:
-            first = choose(self._random)
+        drawn = Drawn(self._random)
+        while time.monotonic() < until or drawn.due:
+            first = drawn.next()
             together = [first]
             if self._random.random() < TOGETHER:
-                together.append(choose(self._random, beside=first))
+                together.append(drawn.next(beside=first))
             names = tuple(kind.name for kind in together)
             self.faults.update(names)
             with ExitStack() as stack:

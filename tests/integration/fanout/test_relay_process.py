@@ -36,7 +36,7 @@ def local_worker(fleet: RunningFleet) -> Iterator[LocalWorker]:
 class Writer:
     """Writes events of a few sessions until told to stop; a failed write is tried again."""
 
-    def __init__(self, worker: LocalWorker, pause: float = 0.005) -> None:
+    def __init__(self, worker: LocalWorker, pause: float = 0.02) -> None:
         self._worker = worker
         self._pause = pause
         self._done = threading.Event()
