@@ -136,7 +136,7 @@ def _results(settings: Settings, process: str) -> dict[str, Any]:
 
 def _beat(settings: Settings, process: str) -> dict[str, Any]:
     return {
-        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_scheduler": "workers.beat.Scheduler",
         "beat_schedule": beat_schedule(settings.model_dump()),
         "beat_max_loop_interval": settings.beat_max_loop_interval,
         "redbeat_redis_url": settings.beat_url,

@@ -173,6 +173,28 @@ def test_ticks_go_on_after_redis_was_away(
     assert set(re.findall(r"beat raised exception <class '([\w.]+)'>", logs)) <= {LOST}
 
 
+@pytest.mark.parametrize("missed", [0, 3 * LOOP], ids=["at once", "while it waits"])
+def test_a_beat_that_is_told_to_end_does_not_wait_for_redis(
+    fleet: RunningFleet, beats: Callable[[int], Beats], schedule: dict[str, Any], missed: float
+) -> None:
+    """As when a whole fleet ends because its supervisor was killed. Its lock is left to run out."""
+    valkey = fleet.servers.valkey
+    assert valkey is not None
+    supervised = beats(1)
+    supervised.tick(schedule)
+    process = supervised.leader().process
+    valkey.stop()
+    try:
+        time.sleep(missed)
+        assert process.stop(15)  # a minute or two, if it waited
+    finally:
+        valkey.start()
+    assert process.returncode == 0
+    assert "the lock is left to run out" in process.log_text()
+    supervised.tick(schedule)
+    complete(fleet, schedule)
+
+
 def test_schedules_run_on_as_stored_after_beat_workers_and_all_of_redis_are_gone(
     fleet: RunningFleet, beats: Callable[[int], Beats], schedule: dict[str, Any], beat_redis: redis.Redis
 ) -> None:
