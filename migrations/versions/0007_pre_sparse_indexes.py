@@ -10,9 +10,7 @@ among them a migration of the release before that waits for this one. A cut or f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from alembic import op
+from migrations.indexes import replace
 
 revision = "0007_pre_sparse_indexes"
 down_revision = "0006_pre_event_delivery"
@@ -34,13 +32,3 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     replace(INDEXES)
-
-
-def replace(indexes: Mapping[str, str]) -> None:
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '60s'")
-        for name, definition in indexes.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_new")
-            op.execute(f"CREATE INDEX CONCURRENTLY {name}_new ON sessions {definition}")
-            op.execute(f"DROP INDEX {name}; ALTER INDEX {name}_new RENAME TO {name}")
-        op.execute("RESET lock_timeout")

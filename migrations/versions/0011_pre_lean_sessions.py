@@ -11,9 +11,9 @@ gone, their lists by tag or account read all sessions. A cut or failed run is si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from alembic import op
+
+from migrations.indexes import replace
 
 revision = "0011_pre_lean_sessions"
 down_revision = "0010_pre_session_counts"
@@ -35,13 +35,3 @@ def upgrade() -> None:
 def downgrade() -> None:
     replace(INDEXES)
     op.execute("ALTER TABLE sessions DROP COLUMN context_seen")
-
-
-def replace(indexes: Mapping[str, str]) -> None:
-    with op.get_context().autocommit_block():
-        op.execute("SET lock_timeout = '60s'")
-        for name, definition in indexes.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}_new")
-            op.execute(f"CREATE INDEX CONCURRENTLY {name}_new ON sessions {definition}")
-            op.execute(f"DROP INDEX {name}; ALTER INDEX {name}_new RENAME TO {name}")
-        op.execute("RESET lock_timeout")
