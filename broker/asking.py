@@ -31,10 +31,18 @@ class Fetch:
     waited: bool = False
 
     def arguments(
-        self, *, owner: str, strict: bool, largest: int, bell_life: int, steps: int, acks: Sequence[str] = ()
+        self,
+        *,
+        owner: str,
+        strict: bool,
+        largest: int,
+        bell_life: int,
+        steps: int,
+        few: int = 0,
+        acks: Sequence[str] = (),
     ) -> list[str | int]:
         """ARGV of the script."""
-        sizes = [largest, bell_life, len(self.queues), steps, int(self.waited), len(acks)]
+        sizes = [largest, bell_life, len(self.queues), steps, int(self.waited), few, len(acks)]
         names = [json.dumps(queue) for queue in self.queues]
         return [self.limit, owner, self.start, int(strict), *sizes, *acks, *map(int, self.no_ack), *names]
 

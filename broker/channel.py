@@ -41,6 +41,13 @@ AHEAD = 0.05
 workers and higher priorities find it. What a consumer collects counts by the processor time it takes here: most
 of the rest is the same for one message and for many."""
 
+BRIEFLY = 0.008
+"""Seconds of collected tasks, by the same measure, for which a consumer asks publishers to wake nobody else: what
+they send meanwhile becomes its next list, which costs less than two consumers with a message each."""
+
+FEW = 6
+"""Messages up to which that is so. More at once are a sign that there is work for two."""
+
 
 class SafeChannel(KeepingChannel):
     """See the module docstring. Made by :class:`broker.transport.SafeTransport`."""
@@ -131,9 +138,11 @@ class SafeChannel(KeepingChannel):
             largest=self.largest_message,
             bell_life=names.BELL_LIFE_MS,
             steps=len(self.priority_steps),
+            few=min(FEW, int(BRIEFLY / self._pace)) if self.in_loop and self.delivered is not None else 0,
             acks=acks,
         )
-        return [self.key(key) for key in (*keys, *map(names.bell, fetch.queues), *lists)], args
+        bells, marks = map(names.bell, fetch.queues), map(names.busy, fetch.queues)
+        return [self.key(key) for key in (*keys, *bells, *lists, *marks)], args
 
     def _room(self) -> int:
         # Somebody who polls by hand wants one message at a time; worker_disable_prefetch replaces can_consume.

@@ -20,6 +20,11 @@ def bell(queue: str) -> str:
     return f"_fleet.bell.{queue}"
 
 
+def busy(queue: str) -> str:
+    """Mark of a consumer that has just taken few messages and will soon be back. Publishers do not ring meanwhile."""
+    return f"_fleet.busy.{queue}"
+
+
 def owned(consumer: str) -> str:
     """Set of the delivery tags a consumer holds."""
     return f"_fleet.owned.{consumer}"

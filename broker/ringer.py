@@ -1,4 +1,5 @@
-"""Rings for publishers that know no bells: plain Celery producers, other languages, a stock worker's retries.
+"""Rings for publishers that know no bells: plain Celery producers, other languages, a stock worker's retries. And for
+messages that were not rung for since a consumer would soon be back, when it is not.
 
 Without it their messages wait until an idle consumer looks by itself, one ``brpop_timeout`` (1 s) at most. One
 ringer is enough for a deployment, several do no harm, and losing all of them costs that second, never a message.
@@ -43,7 +44,7 @@ class Ringer:
         self._client = client
         self._every = every
         lists = [f"{queue}{Channel.sep}{step}" if step else queue for queue in queues for step in steps]
-        self._keys = [prefix + key for key in (*map(names.bell, queues), *lists)]
+        self._keys = [prefix + key for key in (*map(names.bell, queues), *lists, *map(names.busy, queues))]
         self._args = [len(queues), len(steps), names.BELL_LIFE_MS]
 
     def look(self) -> int:

@@ -3,18 +3,18 @@
 -- Nothing is decoded here: the message is noted as it is, for the queue it came from.
 --
 -- KEYS: unacked index, unacked hash, alive, owned, quarantine, then a bell per queue, then the lists: all
---       queues of the first priority step, all of the second, ...
+--       queues of the first priority step, all of the second, ..., then a mark per queue that somebody is at work
 -- ARGV: limit, owner ('' is not watched over), start of the tags, 1 for strict order of the queues, largest
 --       message in bytes, milliseconds a bell lasts, queues, steps, 1 to take nothing for an owner that has left,
---       acks, finished tags...,
+--       messages up to which their taker leaves its mark, 0 for never, acks, finished tags...,
 --       per queue 1 where messages need no acknowledgement, queue names as JSON...
 -- Returns {queue number, message, queue number, message, ...}, highest priority first. Message i has the
 -- tag start .. i.
 local index, unacked, alive, owned, quarantine = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local limit, owner, start, strict = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] == '1'
 local largest, life, queues = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local steps, known_only, acks = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
-local no_ack, names = 10 + acks, 10 + acks + queues
+local steps, known_only, few, acks = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10]), tonumber(ARGV[11])
+local no_ack, names = 11 + acks, 11 + acks + queues
 
 local function ring(bell)
   if redis.call('EXISTS', bell) == 0 then
@@ -40,8 +40,8 @@ if owner ~= '' then
   redis.call('SREM', owned, '')
   redis.call('ZADD', alive, now, owner)
 end
-for first = 11, 10 + acks, 1000 do
-  local last = math.min(first + 999, 10 + acks)
+for first = 12, 11 + acks, 1000 do
+  local last = math.min(first + 999, 11 + acks)
   redis.call('ZREM', index, unpack(ARGV, first, last))
   redis.call('HDEL', unacked, unpack(ARGV, first, last))
   redis.call('SREM', owned, unpack(ARGV, first, last))
@@ -125,6 +125,18 @@ for queue = 1, queues do
     redis.call('DEL', bell)
   else
     ring(bell)
+  end
+end
+
+-- Who took few messages is back for more before another would have them: publishers ring for nobody else meanwhile.
+-- Whoever dies with the mark, or takes longer, has it no longer than this; then the ringer sees what waits.
+local MARK_MS = 20
+for queue = 1, few > 0 and queues or 0 do
+  local mark = KEYS[5 + (1 + steps) * queues + queue]
+  if taken > 0 and taken <= few then
+    redis.call('SET', mark, owner, 'PX', MARK_MS)
+  elseif redis.pcall('GET', mark) == owner then
+    redis.call('DEL', mark)
   end
 end
 if trouble and taken == 0 then return trouble end

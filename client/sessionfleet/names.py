@@ -8,6 +8,18 @@ BELL = "_fleet.bell."
 BELL_LIFE_MS = 60_000
 """A bell nobody listens to goes by itself."""
 
+BUSY = "_fleet.busy."
+"""This and the queue's name exists while a worker that has just taken few messages will soon be back for more."""
+
+RING = """
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('LPUSH', KEYS[1], '1')
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+"""
+"""Script: rings (key 1, BELL_LIFE_MS) unless somebody will soon be back (key 2). Two workers with a message each cost
+more, and on a busy machine take longer, than one with both."""
+
 REPLIES = "_fleet.reply."
 """Channel of one client's answers: this and the client's mark. A message is a JSON list of answers, each in the shape
 of a stored Celery result."""

@@ -25,7 +25,7 @@ from redis.retry import Retry
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import Unavailable
 from sessionfleet.feed import LOST
-from sessionfleet.names import BELL, BELL_LIFE_MS, list_of
+from sessionfleet.names import BELL, BELL_LIFE_MS, BUSY, RING, list_of
 
 AT_ONCE = 500
 """Messages sent in one round trip, at most."""
@@ -51,10 +51,11 @@ class Mail:
         for letter in letters:
             lists.setdefault(list_of(letter.request.queue, letter.request.priority), []).append(letter.payload)
         self.pushes: list[tuple[Any, ...]] = [("LPUSH", key, *payloads) for key, payloads in lists.items()]
-        self.bells: list[tuple[Any, ...]] = []
+        self.bells: list[tuple[Any, ...]] = [
+            ("EVAL", RING, 2, BELL + queue, BUSY + queue, BELL_LIFE_MS)
+            for queue in dict.fromkeys(letter.request.queue for letter in letters)
+        ]
         """One per queue: it wakes one idle worker, which rings for the next if there is more."""
-        for bell in dict.fromkeys(BELL + letter.request.queue for letter in letters):
-            self.bells += ("LPUSH", bell, "1"), ("PEXPIRE", bell, BELL_LIFE_MS)
         self.start_by = start_by
         self._first = letters[0].request
         self._attempts, self._pause = 0, PAUSE

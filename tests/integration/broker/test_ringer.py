@@ -72,6 +72,16 @@ def test_rings_only_where_nobody_has(bench: BrokerBench, ringer: Ringer) -> None
     assert not bench.broker.exists(names.bell("other"))
 
 
+def test_leaves_what_somebody_will_soon_take(bench: BrokerBench, ringer: Ringer) -> None:
+    """No bell while a consumer's mark is there; when it is gone and the message is not, there is."""
+    bench.broker.set(names.busy("celery"), "one")
+    bench.app("stock").send_task("note", [1])
+    assert [ringer.look() for _ in range(3)] == [0, 0, 0]
+    assert not bench.broker.exists(names.bell("celery"))
+    bench.broker.delete(names.busy("celery"))
+    eventually(lambda: bench.broker.llen(names.bell("celery")) == 1, 1)
+
+
 def test_a_server_that_is_away_is_waited_for(bench: BrokerBench, ringer: Ringer, server: EmbeddedValkey) -> None:
     server.restart()
     bench.app("stock").send_task("note", [1])

@@ -253,6 +253,51 @@ def test_whoever_leaves_messages_behind_rings_for_the_next(bench: BrokerBench) -
         assert not bench.broker.exists(names.bell("q"))
 
 
+def marks(bench: BrokerBench) -> int:
+    """How often a consumer has left its mark; the mark itself is gone in milliseconds."""
+    found: dict[str, Any] = bench.broker.info("commandstats")
+    return int(found.get("cmdstat_set", {}).get("calls", 0))
+
+
+@pytest.mark.parametrize(
+    ("pace", "count", "left"), [(0.002, 3, 1), (0.003, 3, 0), (1.0, 1, 0), (0.001, 6, 1), (0.001, 7, 0), (None, 1, 0)]
+)
+def test_who_took_few_messages_says_so(bench: BrokerBench, pace: float | None, count: int, left: int) -> None:
+    """A consumer that collects leaves its mark with up to six messages that it will soon be done with, by its pace:
+    three of 2 ms, but not of 3 ms. No other consumer does. The fetch that finds none takes the mark away."""
+    publish(bench, *range(count))
+    with looping(bench.connection(), "q", prefetch=0) as consumer:
+        consumer.on_message = ack
+        if pace is not None:
+            consumer.channel.delivered = lambda: None
+            consumer.channel._pace = pace
+            consumer.channel._room = lambda: 64
+        before = marks(bench)
+        consumer.turn()
+        consumer.until(lambda: len(consumer.received) == count)
+        assert marks(bench) - before == left
+        consumer.idle()
+        assert not bench.broker.exists(names.busy("q"))
+
+
+def test_a_mark_of_somebody_else_stays(bench: BrokerBench) -> None:
+    """And what is no mark costs no message."""
+    mark = names.busy("q")
+    bench.broker.set(mark, "somebody")
+    with looping(bench.connection(), "q") as consumer:
+        consumer.on_message = ack
+        consumer.channel.delivered = lambda: None
+        consumer.channel._pace = 0.001
+        consumer.idle()
+        assert bench.broker.get(mark) == b"somebody"
+        bench.broker.delete(mark)
+        bench.broker.rpush(mark, "no string")
+        publish(bench, "a")
+        consumer.until(lambda: consumer.bodies == ["a"])
+        consumer.idle()
+        assert bench.settled()
+
+
 def test_publishing_in_batches_rings(bench: BrokerBench) -> None:
     with bench.connection() as connection:
         producer = Producer(connection.default_channel, serializer="json")

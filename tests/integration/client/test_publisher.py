@@ -10,7 +10,7 @@ import pytest
 
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import Unavailable
-from sessionfleet.names import BELL, list_of
+from sessionfleet.names import BELL, BUSY, list_of
 from sessionfleet.publisher import AT_ONCE, AsyncPublisher, Publisher
 from sessionfleet.request import Request
 from tests.support.servers import private_valkey
@@ -53,6 +53,17 @@ def test_a_bell_that_cannot_be_rung_refuses_no_message(valkey: EmbeddedValkey, s
         send(letters(1))
         send(letters(2))
         assert broker.lrange(list_of("sessions", 6), 0, -1) == ["2", "1"]
+
+
+def test_nobody_is_woken_while_somebody_will_soon_be_back(valkey: EmbeddedValkey, send: Send) -> None:
+    with valkey.client(0) as broker:
+        broker.set(BUSY + "sessions", "a worker")
+        send(letters(1) + letters(2, queue="other"))
+        assert (broker.llen(BELL + "sessions"), broker.llen(BELL + "other")) == (0, 1)
+        broker.delete(BUSY + "sessions")
+        send(letters(3))
+        assert broker.llen(BELL + "sessions") == 1
+        assert broker.lrange(list_of("sessions", 6), 0, -1) == ["3", "1"]
 
 
 def test_a_refused_message_is_told_and_no_answer_is_taken_for_another(valkey: EmbeddedValkey, send: Send) -> None:

@@ -7,13 +7,14 @@ from kombu.transport.redis import Channel
 from broker import names
 from broker.channel import SafeChannel
 from sessionfleet.envelope import LARGEST
-from sessionfleet.names import BELL, BELL_LIFE_MS, list_of
+from sessionfleet.names import BELL, BELL_LIFE_MS, BUSY, list_of
 from sessionfleet.request import STEPS
 from sessionfleet.words import PRIORITIES
 
 
 def test_the_same_bells_as_the_workers() -> None:
     assert names.bell("sessions") == f"{BELL}sessions"
+    assert names.busy("sessions") == f"{BUSY}sessions"
     assert BELL_LIFE_MS == names.BELL_LIFE_MS
     assert SafeChannel.largest_message == LARGEST
 
