@@ -2,12 +2,13 @@
 
 For each operation, in one transaction for all that are given: row lock, version check, row with its
 deadline, event, audit row and stored answer (:mod:`benchmarks.bench.statement`); after the commit one
-Redis pipeline with the SET of each document and the hint for the relay.
+Redis pipeline with the SET of each document, the XADD and the PUBLISH of each event.
 
 What it leaves out against ``session.update`` and ``session.apply``: any message and reply, validation of
 arguments, the state machine and the choice of the verb, the search for a stored answer of the same key,
 computing the patch, a typed error for each operation, compare-and-set of the cached document and the look-up
-by external id, publishing of the event.
+by external id. It publishes the event itself, once and to one Stream, in no order and without a trace of it when it
+dies in between; the fleet's relay reads committed events in order and gives each to all who may follow it.
 """
 
 from __future__ import annotations
@@ -86,16 +87,6 @@ class Bare:
         written = self._written(len(ids))
         self.cursor.execute("COMMIT")
         return written
-
-    def hint(self, documents: Documents) -> None:
-        """The cache and the hint, in one pipeline: SET of each document, LPUSH and LTRIM."""
-        assert self.redis is not None
-        with self.redis.pipeline(transaction=False) as pipe:
-            for session_id, document in documents:
-                pipe.set(f"bench:doc:{session_id}", document, ex=3600)
-            pipe.lpush("bench:hint", 1)
-            pipe.ltrim("bench:hint", 0, 0)
-            pipe.execute()
 
     def publish(self, documents: Documents) -> None:
         """The cache and the event at once, in one pipeline: SET, XADD and PUBLISH of each document."""

@@ -128,7 +128,7 @@ def limit(job: Job) -> Answer:
         started = time.perf_counter()
         context = json.dumps(step())
         chosen = [ids[(turn + offset) % len(ids)] for offset in range(size)]
-        bare.hint(bare.one(chosen[0], context) if size == 1 else bare.many(chosen, context))
+        bare.publish(bare.one(chosen[0], context) if size == 1 else bare.many(chosen, context))
         run.note(started, size)
         turn += size
     answer = run.answer()
