@@ -49,14 +49,16 @@ def wait_for_workers(fleet: RunningFleet, count: int) -> None:
 def at_once(fleet: RunningFleet, session_id: str, messages: Iterable[Message], workers: int = 4) -> list[Any]:
     """Answers, or typed errors, of ``messages`` on one session, in their order.
 
-    The row is held until ``workers`` processes stand in line for it, each with a message of its own (a
-    sessions worker runs one at a time); from then on they race.
+    The row is held until ``workers`` processes stand in line for it, each with a message of its own; from then on
+    they race. One after the other, since what is sent at once would be taken together.
     """
     at_least(fleet, workers)
+    handles = []
     with fleet.engine.begin() as db:
         hold(db, session_id)
-        handles = [fleet.client.submit(name, session_id=session_id, **arguments) for name, arguments in messages]
-        wait_for_workers(fleet, workers)
+        for number, (name, arguments) in enumerate(messages, 1):
+            handles.append(fleet.client.submit(name, session_id=session_id, **arguments))
+            wait_for_workers(fleet, min(number, workers))
     return [_outcome(handle) for handle in handles]
 
 
