@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from itertools import takewhile
 from uuid import uuid4
 
 from celery import Celery
@@ -59,6 +60,17 @@ def test_what_a_plain_producer_sends_and_forgets_starts_at_once(fleet: RunningFl
             eventually(lambda: len(started()) == len(sent), 20)
     took = [at - began for at, began in zip(started(), sent, strict=True)]
     assert statistics.median(took) < AT_ONCE, took
+
+
+def test_a_worker_that_will_soon_be_back_has_nobody_else_woken(fleet: RunningFleet) -> None:
+    """By what the server was told: its mark, with which publishers do not ring (the client's test_publisher)."""
+    session_id = fleet.call("session.create", status="active")["id"]
+    with fleet.broker.monitor() as monitor:
+        for _ in range(30):
+            fleet.call("session.touch", session_id=session_id)
+        fleet.broker.echo("over")
+        told = [*takewhile("ECHO over".__ne__, (one["command"] for one in monitor.listen()))]
+    assert any(command.startswith("SET _fleet.busy.sessions ") for command in told)
 
 
 def test_without_a_ringer(private_fleet: PrivateFleet) -> None:
