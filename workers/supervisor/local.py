@@ -61,8 +61,8 @@ class LocalFleet:
             try:
                 self._begin()
                 if not self._stop.is_set():
-                    self._phase("ready")
                     on_ready()
+                    self._phase("ready")  # last: who waits for it has then been told all
                 while not self._stop.wait(0.2):
                     self._look()
             finally:
