@@ -38,7 +38,7 @@ class Fetch:
         largest: int,
         bell_life: int,
         steps: int,
-        few: int = 0,
+        few: int,
         acks: Sequence[str] = (),
     ) -> list[str | int]:
         """ARGV of the script."""

@@ -113,8 +113,12 @@ if #tags > 0 then
 end
 
 -- A bell means that something waits. Whoever leaves messages behind rings for the next consumer.
+-- A mark means that somebody is at work who took few and left none, and will be back before another would have the
+-- next: publishers ring for nobody else meanwhile. Whoever dies with it, or takes longer, has it no longer than this;
+-- then the ringer sees what waits.
+local MARK_MS = 20
 for queue = 1, queues do
-  local bell, waiting = KEYS[5 + queue], 0
+  local bell, mark, waiting = KEYS[5 + queue], KEYS[5 + (1 + steps) * queues + queue], 0
   if not room() then
     for step = 1, steps do
       local length = redis.pcall('LLEN', KEYS[5 + step * queues + queue])
@@ -126,16 +130,9 @@ for queue = 1, queues do
   else
     ring(bell)
   end
-end
-
--- Who took few messages is back for more before another would have them: publishers ring for nobody else meanwhile.
--- Whoever dies with the mark, or takes longer, has it no longer than this; then the ringer sees what waits.
-local MARK_MS = 20
-for queue = 1, few > 0 and queues or 0 do
-  local mark = KEYS[5 + (1 + steps) * queues + queue]
-  if taken > 0 and taken <= few then
+  if taken > 0 and taken <= few and waiting == 0 then
     redis.call('SET', mark, owner, 'PX', MARK_MS)
-  elseif redis.pcall('GET', mark) == owner then
+  elseif few > 0 and redis.pcall('GET', mark) == owner then
     redis.call('DEL', mark)
   end
 end

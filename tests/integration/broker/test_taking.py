@@ -260,18 +260,30 @@ def marks(bench: BrokerBench) -> int:
 
 
 @pytest.mark.parametrize(
-    ("pace", "count", "left"), [(0.002, 3, 1), (0.003, 3, 0), (1.0, 1, 0), (0.001, 6, 1), (0.001, 7, 0), (None, 1, 0)]
+    ("pace", "count", "room", "left"),
+    [
+        (0.002, 3, 64, 1),
+        (0.003, 3, 64, 0),
+        (1.0, 1, 64, 0),
+        (0.001, 6, 64, 1),
+        (0.001, 7, 64, 0),
+        (0.001, 3, 2, 1),
+        (None, 1, 64, 0),
+    ],
 )
-def test_who_took_few_messages_says_so(bench: BrokerBench, pace: float | None, count: int, left: int) -> None:
+def test_who_took_few_messages_says_so(
+    bench: BrokerBench, pace: float | None, count: int, room: int, left: int
+) -> None:
     """A consumer that collects leaves its mark with up to six messages that it will soon be done with, by its pace:
-    three of 2 ms, but not of 3 ms. No other consumer does. The fetch that finds none takes the mark away."""
+    three of 2 ms, but not of 3 ms; not while it leaves others behind. No other consumer does. The fetch that finds
+    none takes the mark away."""
     publish(bench, *range(count))
     with looping(bench.connection(), "q", prefetch=0) as consumer:
         consumer.on_message = ack
         if pace is not None:
             consumer.channel.delivered = lambda: None
             consumer.channel._pace = pace
-            consumer.channel._room = lambda: 64
+            consumer.channel._room = lambda: room
         before = marks(bench)
         consumer.turn()
         consumer.until(lambda: len(consumer.received) == count)
@@ -292,6 +304,9 @@ def test_a_mark_of_somebody_else_stays(bench: BrokerBench) -> None:
         assert bench.broker.get(mark) == b"somebody"
         bench.broker.delete(mark)
         bench.broker.rpush(mark, "no string")
+        bench.broker.rpush(names.bell("q"), "for nothing")
+        consumer.turn()
+        consumer.idle()
         publish(bench, "a")
         consumer.until(lambda: consumer.bodies == ["a"])
         consumer.idle()
