@@ -139,3 +139,5 @@ class Outcome(NamedTuple):
     document: Encoded | None = None
     """The document of ``record``, where the answer was made of it."""
     replayed: bool = False
+    held: bool = False
+    """Nothing happened yet: somebody holds a row that it, or one that it must follow, is on."""

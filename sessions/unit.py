@@ -29,6 +29,8 @@ from sessions.settle import Row, Settled, answer, settle
 from sessions.store import loader, writer
 from sessions.wholes import names_of, session_name, wholes
 
+_HELD = Outcome(held=True)
+
 
 @dataclass(slots=True)
 class _Run:
@@ -77,9 +79,9 @@ def run(
 
     Locks the sessions they name in id order. Outcomes come by batch, in the order of its operations.
     ``lock_seconds``: how long to wait for a row that another transaction holds, in place of the connection's own
-    limit. ``skip_held``: do not wait; a batch on a held row, and what comes after it on one of its sessions, is left
-    out and has no outcomes. Raises what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll back,
-    run again.
+    limit. ``skip_held``: do not wait; a whole on a held row, and what comes after it on one of its sessions, is left
+    out, its outcomes say ``held``. Raises what the database raises, and :class:`sessions.store.writer.KeyTaken`: roll
+    back, run again.
     """
     operations = [operation for batch in batches for operation in batch.operations]
     keys = {key for op in operations for key in (op.session_key, op.second_key) if key is not None}
@@ -89,11 +91,11 @@ def run(
     known = loader.known_agents(db, _agents(operations)) if policy.check_agents else frozenset()
     state = _Run(loaded.now, policy, records, loaded.stored, known)
     held = {session_name(name) for names in loaded.held for name in names}
-    outcomes = [[] if held and _is_held(state, batch, held) else _batch(state, batch) for batch in batches]
+    outcomes = [_batch(state, batch, held) for batch in batches]
     refused = [
         operation.key
         for batch, each in zip(batches, outcomes, strict=True)
-        for operation, outcome in zip(batch.operations, each, strict=False)
+        for operation, outcome in zip(batch.operations, each, strict=True)
         if operation.idempotent and outcome.error
     ]
     unknown = [key for key in refused if key not in replayable]
@@ -103,28 +105,32 @@ def run(
     return outcomes
 
 
-def _is_held(state: _Run, batch: Batch, held: set[str]) -> bool:
-    """Whether one of these names is the batch's; then all of its names are held for those behind it."""
-    names = {name for operation in batch.operations for name in names_of(operation, state.records)}
-    if names.isdisjoint(held):
-        return False
-    held |= names
-    return True
-
-
 def _agents(operations: Sequence[Operation]) -> set[str]:
     return {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
 
 
-def _batch(state: _Run, batch: Batch) -> list[Outcome]:
-    """Each whole by itself; no session, no name of one and no idempotency key is in two of them."""
+def _batch(state: _Run, batch: Batch, held: set[str]) -> list[Outcome]:
+    """Each whole by itself; no session, no name of one and no idempotency key is in two of them. One that is left out
+    adds its names to ``held``, for those behind it."""
     operations, whole = batch
-    if whole == "operation":
+    if whole == "operation" and not held:
         return [_one(state, operation) for operation in operations]
     outcomes: dict[int, Outcome] = {}
     for places in wholes(operations, state.records, whole):
-        outcomes |= _whole(state, operations, places)
+        if held and _is_held(state, [operations[place] for place in places], held):
+            outcomes |= dict.fromkeys(places, _HELD)
+        else:
+            outcomes |= _whole(state, operations, places)
     return [outcomes[place] for place in range(len(operations))]
+
+
+def _is_held(state: _Run, operations: Sequence[Operation], held: set[str]) -> bool:
+    """Whether one of these names is theirs; then all of their names are held for those behind them."""
+    names = {name for operation in operations for name in names_of(operation, state.records)}
+    if names.isdisjoint(held):
+        return False
+    held |= names
+    return True
 
 
 def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:

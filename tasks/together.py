@@ -74,7 +74,7 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     found = _run(runtime, [job.batch for job in jobs])
     left: set[str] = set()
     for job, outcomes in zip(jobs, found, strict=True):
-        if not outcomes:
+        if any(outcome.held for outcome in outcomes):
             left.add(job.call.task_id)
         else:
             outcome = outcome_of(job.declaration, outcomes)
@@ -93,18 +93,21 @@ def _job(call: Call) -> _Job:
 
 
 def _run(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome]]:
-    """Outcomes of all; none for those on a row that somebody holds for long: their neighbours need not wait for it.
+    """Outcomes of all; ``held`` are those on a row that somebody holds for long: the others need not wait for it.
 
     Most rows that are held belong to another worker's list and are free in some milliseconds. So the others come
     first, and two workers do not wait for each other.
     """
-    if len(batches) < 2:
+    if sum(len(batch.operations) for batch in batches) < 2:
         return commit_batches(runtime, batches)
     outcomes = commit_batches(runtime, batches, skip_held=True)
-    left = [place for place, found in enumerate(outcomes) if not found]
-    if left:
-        for place, found in zip(left, _held(runtime, [batches[place] for place in left]), strict=True):
-            outcomes[place] = found
+    left = [
+        Batch([operation for operation, one in zip(batch.operations, each, strict=True) if one.held], batch.whole)
+        for batch, each in zip(batches, outcomes, strict=True)
+    ]
+    if waiting := [batch for batch in left if batch.operations]:
+        found = chain.from_iterable(_held(runtime, waiting))
+        return [[next(found) if one.held else one for one in each] for each in outcomes]
     return outcomes
 
 

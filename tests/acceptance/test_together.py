@@ -55,6 +55,13 @@ def note(session: Document, content: str, **arguments: Any) -> tuple[str, Docume
     return "session.append_output", {"session_id": session["id"], "content": content, **arguments}
 
 
+def parts(fleet: RunningFleet, sessions: list[Document]) -> list[Document]:
+    """Their metadata in PostgreSQL."""
+    with fleet.engine.connect() as db:
+        found = {row.id: row.metadata for row in db.execute(text("SELECT id::text, metadata FROM sessions"))}
+    return [found[session["id"]] for session in sessions]
+
+
 def check_rows(fleet: RunningFleet, owner: str) -> None:
     """All that tables say of an owner's sessions agrees."""
     with fleet.engine.connect() as db:
@@ -376,6 +383,30 @@ def test_a_held_row_keeps_no_neighbour_waiting(single: RunningFleet) -> None:
         assert not handles[6].done()
     first, second = outcomes([handles[2], handles[6]])
     assert second["state_version"] == first["state_version"] + 1 == blocked["state_version"] + 2
+
+
+def test_a_held_row_keeps_the_rest_of_a_list_waiting_only_for_its_answer(single: RunningFleet) -> None:
+    """A-19: the other sessions of a list change while the row is still held; the answer has all, in order."""
+    sessions = [new(single) for _ in range(4)]
+    blocked = sessions[0]
+    operations = [
+        {"name": "session.update", "arguments": {"session_id": session["id"], "metadata": {"part": part}}}
+        for part in ("first", "second")
+        for session in sessions
+    ]
+    with single.engine.begin() as db:
+        hold(db, blocked["id"])
+        handle = single.client.submit("session.apply", operations=operations)
+        eventually(lambda: parts(single, sessions) == [{}, *[{"part": "second"}] * 3])  # the worker waits: by SQL
+        assert not handle.done()
+    answer = handle.result(60)
+    assert (answer["applied"], answer["failed"]) == (8, 0)
+    answers = [item["answer"] for item in answer["items"]]
+    assert [one["id"] for one in answers] == [session["id"] for session in sessions] * 2
+    assert [one["metadata"] for one in answers] == [*[{"part": "first"}] * 4, *[{"part": "second"}] * 4]
+    versions = [session["state_version"] + number for number in (1, 2) for session in sessions]
+    assert [one["state_version"] for one in answers] == versions
+    assert tasks_of_events(single, blocked) == [handle.task_id] * 2
 
 
 def test_a_task_id_used_twice_loses_no_message(single: RunningFleet, producer: Celery) -> None:

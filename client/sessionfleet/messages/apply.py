@@ -1,4 +1,4 @@
-"""session.apply: a list of session operations in one message and one transaction."""
+"""session.apply: a list of session operations in one message."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ class Step(BaseModel):
 
 
 class Apply(Write, name="session.apply"):
-    """Several operations on one or many sessions, in order, in one transaction.
+    """Several operations on one or many sessions, in order, in one transaction where no row is held.
 
     Each operation has its own answer or error, its own events and audit rows, and its own idempotency
     key: the one in its arguments, else the key of the batch, ``:`` and its place. Repeating the batch with its
     key gives the stored answers of what took effect and tries the rest again. `actor` and
     `deadline_at` hold for every operation that names none. Later operations see the earlier ones;
     a session created by the batch goes by the id or external id it was given. All rows
-    are locked at the start, in id order.
+    are locked at the start, in id order. A `whole` on a row that another transaction holds follows in a transaction
+    of its own when the row is free: it does not keep the others waiting, but the answer does wait for it.
     """
 
     answer: ClassVar[str] = (
