@@ -23,7 +23,9 @@ def to_end(document: Answer, error: BaseException | None = None) -> Step:
     arguments = {"session_id": document["id"]}
     if error is None:
         return "session.complete", arguments
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    # What a text column cannot hold must not keep the session alive.
+    text = said.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
     return "session.fail", {**arguments, "error": text[:65536]}
 
 

@@ -200,6 +200,23 @@ def test_a_scope_fails_its_session_and_lets_the_exception_go_on(fleet: RunningFl
     assert (document["status"], document["error_message"]) == ("failed", "ZeroDivisionError: division by zero")
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("no file b\udce4r", "ValueError: no file b\\udce4r"),
+        ("a\x00b", "ValueError: a\\x00b"),
+        ("x" * 70000, "ValueError: " + "x" * (65536 - 12)),
+    ],
+    ids=["surrogate", "nul", "long"],
+)
+def test_a_scope_fails_its_session_whatever_the_exception_says(fleet: RunningFleet, said: str, kept: str) -> None:
+    """A-17: also what no text column can hold."""
+    with pytest.raises(ValueError, match=said[:5]), fleet.client.session_scope() as session:
+        raise ValueError(said)
+    document = fleet.call("session.get", session_id=session["id"])
+    assert (document["status"], document["error_message"]) == ("failed", kept)
+
+
 @pytest.mark.parametrize("verb", ["terminate", "complete", "fail"])
 def test_a_scope_leaves_alone_what_its_block_ended(fleet: RunningFleet, verb: str) -> None:
     with fleet.client.session_scope(status="active") as session:
