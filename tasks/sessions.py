@@ -76,9 +76,17 @@ def from_cache(runtime: Runtime, command: m.Get) -> dict[str, Any] | None:
     if command.include:
         return None
     cached = runtime.cache.find(command.session_id)
-    if cached is None or cached["state_version"] < command.min_version or _deadline_near(cached):
-        return None
-    return cached
+    return cached if cached is not None and _usable(runtime, cached, command.min_version) else None
+
+
+def _usable(runtime: Runtime, cached: dict[str, Any], min_version: int = 0) -> bool:
+    """Whether the document is new enough and its deadline not near. One with values that the fleet never writes is
+    corrupt and goes (B-11)."""
+    try:
+        return bool(cached["state_version"] >= min_version) and not _deadline_near(cached)
+    except (TypeError, ValueError):
+        runtime.cache.drop(cached["id"])
+        return False
 
 
 def _deadline_near(cached: dict[str, Any]) -> bool:
@@ -107,7 +115,7 @@ def parts(db: Connection, command: m.Get, session_id: str) -> dict[str, Any]:
 def _cached(runtime: Runtime, command: m.GetMany) -> dict[str, dict[str, Any]]:
     """Cached documents by the id that was asked for, without those whose deadline is near."""
     found = runtime.cache.get_many(command.session_ids)
-    return {key: one for key, one in found.items() if not _deadline_near(one)}
+    return {key: one for key, one in found.items() if _usable(runtime, one)}
 
 
 def all_from_cache(runtime: Runtime, command: m.GetMany) -> dict[str, Any] | None:

@@ -43,9 +43,11 @@ class CachedDocuments:
         document = _document(raw)
         if document is None or reference not in (document["id"], document.get("external_id")):
             return None
-        if document["state_version"] < min_version or _deadline_near(document):
+        try:
+            usable = document["state_version"] >= min_version and not _deadline_near(document)
+        except (TypeError, ValueError):  # nothing that a worker has written: one mends it
             return None
-        return document
+        return document if usable else None
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fanout.keys import document_key
 from sessions import queries
 from sessions.document import document
@@ -78,6 +80,34 @@ def test_one_corrupt_entry_is_served_and_repaired_alone(fleet: RunningFleet) -> 
     assert fleet.call("session.get", session_id=keys[7])["query"] == "q7"
     assert len(fleet.call("session.list", tag=tag, limit=200)["items"]) == 100
     assert {key: fleet.cache.get(document_key(key)) for key in keys} == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"expires_at": "tomorrow"},
+        {"expires_at": "2099-01-01T00:00:00"},
+        {"expires_at": 5},
+        {"status": ["active"]},
+        {"state_version": "2"},
+    ],
+    ids=str,
+)
+def test_an_entry_of_wrong_values_is_served_and_repaired_alone(fleet: RunningFleet, wrong: dict[str, Any]) -> None:
+    """B-11: well-formed, with every field, and yet nothing that the fleet has written."""
+    first, other = (fleet.call("session.create", query=f"q{number}")["id"] for number in range(2))
+    entry = json.dumps({**json.loads(fleet.cache.get(document_key(first))), **wrong}, separators=(",", ":"))
+    beside = fleet.cache.get(document_key(other))
+    reads = (
+        lambda: fleet.client.get(first, min_version=1),
+        lambda: fleet.call("session.get", session_id=first),
+        lambda: fleet.call("session.get_many", session_ids=[first, other])["items"][0],
+    )
+    for read in reads:
+        fleet.cache.set(document_key(first), entry)
+        assert read() == stored(fleet, first)
+        assert cached(fleet, first) == stored(fleet, first)
+    assert fleet.cache.get(document_key(other)) == beside
 
 
 def test_without_the_cache_redis_everything_works(private_fleet: PrivateFleet, tmp_path: Path) -> None:
