@@ -14,6 +14,7 @@ import jsonpatch
 from jsonpointer import JsonPointerException, resolve_pointer
 
 from sessionfleet.errors import PatchTestFailed, PayloadTooLarge, ValidationFailed
+from sessionfleet.jsontext import encode
 from sessionfleet.jsonvalue import jsonable
 from sessions.change import Patch
 from sessions.guards import json_size
@@ -178,10 +179,10 @@ def add_up(old: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
         present = old.get(key)
         if _number(value) and _number(present):
             new[key] = _sum(present, value)
-        elif isinstance(value, list) and (present is None or isinstance(present, list)):
-            new[key] = [*(present or []), *value][-LIST_LIMIT:]
-        elif isinstance(value, dict) and isinstance(present, dict):
-            new[key] = add_up(present, value)
+        elif isinstance(value, list):
+            new[key] = [*(present if isinstance(present, list) else ()), *value][-LIST_LIMIT:]
+        elif isinstance(value, dict):
+            new[key] = add_up(present if isinstance(present, dict) else {}, value)
         else:
             new[key] = value
     return new
@@ -198,8 +199,15 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def ordered_set(old: list[str], add: list[str], remove: list[str], replace: list[str] | None) -> list[str]:
-    """An ordered set after ``set``, then ``remove``, then ``add``; first occurrence keeps its place (B-05)."""
+def ordered_set(old: list[Any], add: list[str], remove: list[str], replace: list[str] | None) -> list[Any]:
+    """An ordered set after ``set``, then ``remove``, then ``add``; first occurrence keeps its place (B-05). ``old``
+    may hold any JSON values: a caller's context does."""
     base = old if replace is None else replace
-    gone = set(remove)
-    return list(dict.fromkeys([*(item for item in base if item not in gone), *add]))
+    gone, kept = set(remove), dict[str | bytes, Any]()
+    for item in base:
+        name = item if isinstance(item, str) else encode(item)
+        if name not in gone:
+            kept.setdefault(name, item)
+    for name in add:
+        kept.setdefault(name, name)
+    return list(kept.values())

@@ -245,6 +245,13 @@ def test_metric_lists_keep_their_last_thousand() -> None:
     assert again["account_processing_times_ms"] == list(range(502, 1502))
 
 
+@pytest.mark.parametrize("before", [{}, {"by_tool": 1}, {"by_tool": {}}, {"by_tool": {"bash": "none"}}])
+def test_a_list_within_metrics_is_kept_to_the_same_length(before: dict[str, Any]) -> None:
+    """B-06: also the first time, and where something else was."""
+    new = patches.add_up(before, {"by_tool": {"bash": list(range(1500))}})
+    assert new == {"by_tool": {"bash": list(range(500, 1500))}}
+
+
 def test_metrics_of_other_kinds_replace_and_objects_go_deeper() -> None:
     old = {"by_tool": {"bash": 1}, "note": "a", "flag": True, "n": 1}
 
@@ -277,3 +284,9 @@ def test_an_ordered_set_has_no_doubles_and_keeps_places(
     assert len(new) == len(set(new))
     assert new[: len(kept)] == kept
     assert set(new) == set(kept) | set(add)
+
+
+def test_an_ordered_set_takes_whatever_lies_there_already() -> None:
+    """B-05: an account list in a context may hold any JSON; true is not 1."""
+    old: list[Any] = [{"id": 1}, 1, True, "1", {"id": 1}, [None]]
+    assert patches.ordered_set(old, ["1", "2"], ["3"], None) == [{"id": 1}, 1, True, "1", [None], "2"]
