@@ -63,15 +63,15 @@ class _Edit:
     def ordered_set(self, field: str, change: SetChange | None) -> None:
         self.column(field, self.changed_set(getattr(self.session, field), change))
 
-    def changed_set(self, old: list[str], change: SetChange | None) -> list[str]:
+    def changed_set(self, old: list[Any], change: SetChange | None) -> list[Any]:
         """The set after ``change``; null empties it, and with mode append a whole list is added."""
         change = change or SetChange(set=[])
         if self.mode == "append" and change.set is not None:
             return patches.ordered_set(old, [*change.set, *change.add], change.remove, None)
         return patches.ordered_set(old, change.add, change.remove, change.set)
 
-    def change(self, ctx: Context, to: Status | None = None) -> Change:
-        """The change of everything collected, or nothing (B-04)."""
+    def change(self, ctx: Context, to: Status | None = None, reason: str | None = None) -> Change:
+        """The change of everything collected, or nothing (B-04). ``reason``: of the move to ``to``."""
         if not self.columns and to is None:
             return NOTHING
         for field, value in self.columns.items():
@@ -83,7 +83,6 @@ class _Edit:
         if "context" in self.columns:
             self.columns["context_version"] = self.session.context_version + 1
         if to is not None:
-            reason = self.columns.get("status_reason")
             return lifecycle.moved(
                 self.session, ctx, to, reason=reason, columns=self.columns, updates=updates, patch=self.patch
             )
@@ -115,7 +114,9 @@ def update(session: Record, command: Update, ctx: Context) -> Change:
             edit.ordered_set(field, getattr(command, field))
         else:
             edit.column(field, _scalar(field, command, ctx))
-    return edit.change(ctx, to)
+    if to is not None and (word := lifecycle.process_word(command.status)):
+        edit.document("runtime_metadata", word, mode="merge")
+    return edit.change(ctx, to, command.status_reason)
 
 
 def _commutes(command: Update | UpdateContext, documents: tuple[str, ...], sets: tuple[str, ...]) -> bool:
@@ -134,6 +135,8 @@ def _commutes(command: Update | UpdateContext, documents: tuple[str, ...], sets:
 
 def _new_status(session: Record, command: Update) -> Status | None:
     if command.status is None:
+        if "status" in command.model_fields_set:
+            raise ValidationFailed.of("status", "cannot be null")
         return None
     to = lifecycle.status_of(command.status)
     if to == session.status:
@@ -169,10 +172,11 @@ def update_context(session: Record, command: UpdateContext, ctx: Context) -> Cha
         edit.document("context", command.context)
     batch = {field: getattr(command, field) for field in BATCH_FIELDS if field in given}
     for field in BATCH_SETS:
-        change = getattr(command, field)
-        if change is not None:
+        if field in given and (change := getattr(command, field)) is not None:
             present = edit.columns.get("context", session.context).get(field)
             batch[field] = edit.changed_set(present if isinstance(present, list) else [], change)
+        elif field in given:
+            batch[field] = None
     if batch:
         edit.document("context", batch, mode="shallow")
     if "metadata" in given:

@@ -11,7 +11,7 @@ from sessionfleet.messages import lifecycle as m
 from sessionfleet.words import RECOVERABLE, STATUSES, Status
 from sessions import deadlines, patches
 from sessions.change import NOTHING, AuditDraft, Change, Context, EventDraft, Patch
-from sessions.guards import check_version, check_working
+from sessions.guards import check_column, check_version, check_working
 from sessions.machine import END_REASONS, check_move, event_name
 from sessions.record import Record
 
@@ -45,6 +45,8 @@ def move(
     if command.process_id is not None:
         new["process_id"] = command.process_id
     updates = [key for key in _BROUGHT if key in new and not patches.same(getattr(session, key), new[key])]
+    for key in updates:
+        check_column(key, new[key], ctx.policy)
     # Counters commute and are never in a patch.
     patch: Patch = [{"op": "add", "path": f"/{key}", "value": new[key]} for key in updates if key != "metrics"]
     return moved(session, ctx, to, reason=reason, columns=new, updates=updates, patch=patch, payload=payload)
@@ -182,13 +184,16 @@ def status_of(word: str, field: str = "status") -> Status:
     raise ValidationFailed.of(field, f"{word!r} is not a status; known are {known}")
 
 
+def process_word(word: str | None) -> dict[str, Any]:
+    """What runtime_metadata keeps of the word for a status: a process word as it was given (A-13)."""
+    return {"process_status": word} if word is not None and word.lower() in m.PROCESS_WORDS else {}
+
+
 def set_status(session: Record, command: m.SetStatus, ctx: Context) -> Change:
     """Any move of the table by its target; a process word stays readable in runtime_metadata."""
     to = status_of(command.status)
     columns: dict[str, Any] = {}
-    extra = dict(command.runtime_metadata or {})
-    if command.status in m.PROCESS_WORDS:
-        extra["process_status"] = command.status
+    extra = {**(command.runtime_metadata or {}), **process_word(command.status)}
     if extra and session.status != to:
         columns["runtime_metadata"], _ = patches.apply("merge", "runtime_metadata", session.runtime_metadata, extra)
     if command.error_message is not None:

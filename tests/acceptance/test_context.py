@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -165,3 +167,30 @@ def test_20_parallel_increments_add_up(fleet: RunningFleet) -> None:
         "account_processing_times_ms": [5] * 20,
         "my_counter": 20,
     }
+
+
+def test_an_account_list_that_the_context_holds_already(fleet: RunningFleet) -> None:
+    """B-05: whatever a caller has put there."""
+    session_id = new(fleet, context={"processed_accounts": [{"id": 1}, 2]})["id"]
+    call = {"session_id": session_id, "processed_accounts": {"add": ["3"]}}
+    assert fleet.call("session.update_context", **call)["context"] == {"processed_accounts": [{"id": 1}, 2, "3"]}
+    cleared = fleet.call("session.update_context", session_id=session_id, processed_accounts=None)
+    assert (cleared["context"], cleared["updates"]) == ({}, ["context"])
+
+
+def test_sets_are_sorted_lists_and_instants_text_in_every_argument(fleet: RunningFleet) -> None:
+    """B-07: as within a document; so a repeat has the same body, whatever the order of a set in its process."""
+    names = {"e", "d", "c", "b", "a"}
+    key = str(uuid4())
+    made = new(fleet, tags=names, account_ids=names, entity_ids=names, idempotency_key=key)
+    assert made["tags"] == made["account_ids"] == sorted(names)
+    again = new(fleet, tags=sorted(names), account_ids=sorted(names), entity_ids=sorted(names), idempotency_key=key)
+    assert (again["id"], again["replayed"]) == (made["id"], True)
+    call = {"session_id": made["id"]}
+    assert fleet.call("session.update", **call, tags={"z", "y"})["tags"] == ["y", "z"]
+    assert fleet.call("session.update", **call, tags={"add": names})["tags"] == ["y", "z", *sorted(names)]
+    at = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    done = fleet.call("session.update_context", **call, checkpoint_timestamp=at, failed_accounts={"q", "p"})
+    assert done["context"] == {"checkpoint_timestamp": "2026-03-29T01:30:00+00:00", "failed_accounts": ["p", "q"]}
+    with pytest.raises(ValidationFailed, match="time zone"):
+        fleet.call("session.update_context", **call, checkpoint_timestamp=at.replace(tzinfo=None))

@@ -122,6 +122,23 @@ def test_generated_ids_have_their_forms(fleet: RunningFleet) -> None:
     assert orchestrated["status"] == "initializing"
 
 
+def test_the_longest_id_is_taken_by_every_task(fleet: RunningFleet) -> None:
+    """A-02: the one that is generated of the longest orchestrator id."""
+    made = new(fleet, orchestrator_id="o" * 255)
+    longest = made["external_id"]
+    assert len(longest) == 276
+    steps = [{"name": "session.touch", "arguments": {"session_id": longest}}]
+    calls = [(name, {"session_id": longest}) for name in ("get", "attach", "history", "read_output", "get_events")]
+    calls += [("touch", {"session_id": longest}), ("get_many", {"session_ids": [longest]})]
+    calls += [("apply", {"operations": steps}), ("create", {"external_id": longest, "if_exists": "return"})]
+    outcomes = together(fleet, [(f"session.{name}", arguments) for name, arguments in calls])
+    assert codes(outcomes) == ["ok"] * len(calls)
+    assert outcomes[0]["id"] == outcomes[6]["items"][0]["id"] == outcomes[8]["id"] == made["id"]
+    for name in ("session.get", "session.touch"):
+        with pytest.raises(ValidationFailed):
+            fleet.call(name, session_id="x" * 277)
+
+
 def test_a_taken_id_is_refused_or_returned(fleet: RunningFleet) -> None:
     """A-02, AT-A6: E:SESSION_EXISTS for either id, whichever is named; `if_exists=return` changes nothing."""
     holder, other = new(fleet, external_id=f"x-{uuid4()}"), new(fleet)

@@ -31,6 +31,10 @@ Text = Annotated[str, Field(max_length=65536), AfterValidator(storable)]
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable)]
 """An identifier given by a caller, 1..255 characters."""
 
+Reference = Annotated[str, Field(min_length=1, max_length=276), AfterValidator(storable)]
+"""What names a session, 1..276 characters: its uuid or its external id, of which the longest are generated
+(``session_{orchestrator_id}_{12 hex}``, A-02)."""
+
 Word = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 """An open word of D-05: lower case letters, digits, ``_`` and ``-``."""
 

@@ -7,17 +7,16 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from sessionfleet.errors import (
+    AgentNotFound,
     CheckpointTooLarge,
     InvalidTransition,
     PatchTestFailed,
     PayloadTooLarge,
 )
-from sessionfleet.jsonvalue import JsonValue
+from sessionfleet.jsonvalue import JsonValue, jsonable
 from sessionfleet.messages.base import Errors, Message, Name
-from sessionfleet.messages.fields import Counters, SessionWrite, Writable
+from sessionfleet.messages.fields import Counters, Names, SessionWrite, Writable
 from sessionfleet.words import Mode
-
-Names = Annotated[list[Name], Field(max_length=10000)]
 
 
 class SetChange(Message):
@@ -29,7 +28,7 @@ class SetChange(Message):
 
 
 def _set_change(value: Any) -> Any:
-    return {"set": value} if isinstance(value, list | tuple) else value
+    return {"set": value} if isinstance(value, list | tuple | set | frozenset) else value
 
 
 OrderedSet = Annotated[SetChange, BeforeValidator(_set_change, json_schema_input_type=Names | SetChange)]
@@ -52,14 +51,16 @@ class _Modal(SessionWrite):
     def _documents_fit_the_mode(self) -> Self:
         given = self.model_fields_set
         for field in ("context", "metadata", "runtime_metadata"):
-            if field not in given or (value := getattr(self, field)) is None:
+            if field not in given:
+                continue
+            if self.mode == "replace" and self.expected_version is None:
+                raise ValueError("expected_version: is required when mode is replace")
+            if (value := getattr(self, field)) is None:
                 continue
             if self.mode == "patch" and not isinstance(value, list):
                 raise ValueError(f"{field}: must be a list of RFC 6902 operations when mode is patch")
             if self.mode != "patch" and not isinstance(value, dict):
                 raise ValueError(f"{field}: must be a JSON object when mode is {self.mode}")
-            if self.mode == "replace" and self.expected_version is None:
-                raise ValueError("expected_version: is required when mode is replace")
         return self
 
 
@@ -77,6 +78,7 @@ class Update(_Modal, Writable, name="session.update"):
         PatchTestFailed,
         PayloadTooLarge,
         CheckpointTooLarge,
+        AgentNotFound,
     )
 
     status: str | None = Field(None, pattern=r"^[A-Za-z_]{1,32}$")
@@ -107,7 +109,7 @@ class UpdateContext(_Modal, name="session.update_context"):
     processed_accounts: OrderedSet | None = None
     failed_accounts: OrderedSet | None = None
     recommendations_count: int | None = None
-    checkpoint_timestamp: Name | None = None
+    checkpoint_timestamp: Annotated[Name, BeforeValidator(jsonable, json_schema_input_type=Name)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -130,5 +132,6 @@ class UpdateMetrics(SessionWrite, name="session.update_metrics"):
     """Add to the session's counters; commutes, never stale (B-06)."""
 
     answer: ClassVar[str] = "the session document"
+    errors: ClassVar[Errors] = (*SessionWrite.errors, PayloadTooLarge)
 
     metrics: Counters

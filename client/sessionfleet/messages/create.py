@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field
 
-from sessionfleet.errors import AgentNotFound, PayloadTooLarge, SessionExists
-from sessionfleet.messages.base import Errors, Name, Write
-from sessionfleet.messages.fields import Counters, Writable
-
-Names = Annotated[list[Name], Field(max_length=10000)]
+from sessionfleet.errors import AgentNotFound, CheckpointTooLarge, PayloadTooLarge, SessionExists
+from sessionfleet.messages.base import Errors, Name, Reference, Write
+from sessionfleet.messages.fields import Counters, Names, Writable
 
 
 class Create(Writable, Write, name="session.create"):
@@ -22,10 +20,10 @@ class Create(Writable, Write, name="session.create"):
     """
 
     answer: ClassVar[str] = "the session document"
-    errors: ClassVar[Errors] = (SessionExists, PayloadTooLarge, AgentNotFound)
+    errors: ClassVar[Errors] = (SessionExists, PayloadTooLarge, CheckpointTooLarge, AgentNotFound)
 
     id: UUID | None = Field(None, description="Default: a random uuid.")
-    external_id: Name | None = Field(
+    external_id: Reference | None = Field(
         None,
         description="Default: session_{orchestrator_id}_{12 hex} with an orchestrator, else sess-{uuid}. Give a uuid "
         "as `id`: two creations at the same moment may take one uuid, as `id` and as `external_id`.",

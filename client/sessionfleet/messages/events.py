@@ -8,12 +8,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from sessionfleet.errors import EventLimit, InvalidTransition, PayloadTooLarge, SessionNotFound
 from sessionfleet.jsonvalue import JsonObject
-from sessionfleet.messages.base import Errors, Message, Name, Text, Word
-from sessionfleet.messages.fields import SessionWrite
+from sessionfleet.messages.base import Errors, Message, Name, Reference, Text, Word
+from sessionfleet.messages.fields import Names, SessionWrite
 from sessionfleet.renderings import Rendering
 from sessionfleet.words import Severity
-
-Names = Annotated[list[Name], Field(max_length=10000)]
 
 
 class _Part(BaseModel):
@@ -81,7 +79,7 @@ class GetEvents(Message, name="session.get_events"):
     answer: ClassVar[str] = "{items: [envelope, or as rendered], next_cursor, last_seq}"
     errors: ClassVar[Errors] = (SessionNotFound,)
 
-    session_id: Name
+    session_id: Reference
     after_seq: Annotated[int, Field(ge=0)] = 0
     before_seq: Annotated[int, Field(ge=1)] | None = None
     types: Annotated[list[Name], Field(max_length=100)] | None = Field(None, description="Canonical event names.")

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from sessionfleet.errors import SessionExpired, SessionNotFound, VersionConflict
-from sessionfleet.jsonvalue import JsonObject
-from sessionfleet.messages.base import Errors, Message, Name, Text, Write
+from sessionfleet.jsonvalue import JsonObject, jsonable
+from sessionfleet.messages.base import Errors, Message, Name, Reference, Text, Write
 from sessionfleet.words import Priority, RuntimeBackend
 
 
@@ -21,6 +21,15 @@ AnyPriority = Annotated[
     BeforeValidator(_priority, json_schema_input_type=Literal["critical", "high", "medium", "normal", "low"]),
 ]
 """critical, high, medium (alias normal) or low (E-14)."""
+
+
+def _sorted_set(value: Any) -> Any:
+    return jsonable(value) if isinstance(value, set | frozenset) else value
+
+
+_Names = Annotated[list[Name], Field(max_length=10000)]
+Names = Annotated[_Names, BeforeValidator(_sorted_set, json_schema_input_type=_Names)]
+"""At most 10,000 names; a Python set becomes a sorted list (B-07)."""
 
 SessionType = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
 TimeoutSeconds = Annotated[int, Field(ge=1, le=604800)]
@@ -66,7 +75,7 @@ class SessionWrite(Write):
 
     errors: ClassVar[Errors] = (SessionNotFound, SessionExpired, VersionConflict)
 
-    session_id: Name = Field(description="uuid or external_id of the session")
+    session_id: Reference = Field(description="uuid or external_id of the session")
 
     @property
     def session_keys(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from sessionfleet.messages.base import Message, Name
+from sessionfleet.messages.base import Message, Reference
 
 
 class GetMany(Message, name="session.get_many"):
@@ -14,6 +14,6 @@ class GetMany(Message, name="session.get_many"):
 
     answer: ClassVar[str] = "{items: [document], missing: [id]}, both in the order in which they were asked for"
 
-    session_ids: Annotated[list[Name], Field(min_length=1, max_length=500)] = Field(
+    session_ids: Annotated[list[Reference], Field(min_length=1, max_length=500)] = Field(
         description="uuids or external ids; one that is named twice comes once"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from sessionfleet.errors import InvalidTransition, SessionNotFound
+from sessionfleet.errors import InvalidTransition, PayloadTooLarge, SessionNotFound, VersionConflict
 from sessionfleet.jsonvalue import JsonObject
 from sessionfleet.messages.base import Errors, Name, Text, Write
 from sessionfleet.messages.fields import Counters, SessionWrite
@@ -19,10 +19,6 @@ PROCESS_WORDS: dict[str, Status] = {
     "terminating": "terminated",
 }
 """Words a process reports and the status each means (A-13)."""
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
 
 
 class Transition(SessionWrite):
@@ -75,6 +71,8 @@ class Recover(Transition, name="session.recover"):
 class Complete(Transition, name="session.complete"):
     """End as completed, or as failed when `error` is given (A-10)."""
 
+    errors: ClassVar[Errors] = (*Transition.errors, PayloadTooLarge)
+
     error: Text | None = None
     metrics: Counters | None = None
 
@@ -87,6 +85,8 @@ class Terminate(Transition, name="session.terminate"):
 
 class Fail(Transition, name="session.fail"):
     """End as failed; `error` is stored as error_message."""
+
+    errors: ClassVar[Errors] = (*Transition.errors, PayloadTooLarge)
 
     error: Text | None = None
     metrics: Counters | None = None
@@ -103,7 +103,9 @@ class SetStatus(Transition, name="session.set_status"):
     terminating, which stay readable in runtime_metadata (A-13).
     """
 
-    status: Annotated[str, BeforeValidator(_lower), Field(pattern=r"^[a-z_]{1,32}$")]
+    errors: ClassVar[Errors] = (*Transition.errors, PayloadTooLarge)
+
+    status: Annotated[str, Field(pattern=r"^[A-Za-z_]{1,32}$")]
     error_message: Text | None = None
     runtime_metadata: JsonObject | None = Field(None, description="Merged into runtime_metadata.")
 
@@ -128,7 +130,7 @@ class Delete(SessionWrite, name="session.delete"):
     """Delete a session: its rows and Redis keys go, a tombstone of 30 days and the audit stay (Q-07)."""
 
     answer: ClassVar[str] = "{deleted: true, id, external_id}"
-    errors: ClassVar[Errors] = (SessionNotFound,)
+    errors: ClassVar[Errors] = (SessionNotFound, VersionConflict)
 
 
 class DeleteByUser(Write, name="session.delete_by_user"):

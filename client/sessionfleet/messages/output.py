@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from sessionfleet.errors import InvalidTransition, PayloadTooLarge, SessionNotFound
-from sessionfleet.messages.base import Errors, Message, Name, storable
+from sessionfleet.errors import InvalidTransition, SessionNotFound
+from sessionfleet.messages.base import Errors, Message, Reference, storable
 from sessionfleet.messages.fields import SessionWrite
 from sessionfleet.words import OutputStream
 
@@ -19,7 +19,7 @@ class AppendOutput(SessionWrite, name="session.append_output"):
     """
 
     answer: ClassVar[str] = "{session_id, chunk_no, chunks, seq, output_bytes, output_lines}"
-    errors: ClassVar[Errors] = (*SessionWrite.errors, InvalidTransition, PayloadTooLarge)
+    errors: ClassVar[Errors] = (*SessionWrite.errors, InvalidTransition)
 
     content: Annotated[str, Field(min_length=1), AfterValidator(storable)]
     stream: OutputStream = "stdout"
@@ -30,10 +30,10 @@ class ReadOutput(Message, name="session.read_output"):
 
     answer: ClassVar[str] = (
         "{session_id, status, output, output_length, chunks: [{chunk_no, stream, content, bytes, created_at}], "
-        "next_chunk, truncated_before, eof}"
+        "next_chunk, last_chunk, truncated_before, eof}"
     )
     errors: ClassVar[Errors] = (SessionNotFound,)
 
-    session_id: Name
+    session_id: Reference
     after_chunk: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1, le=10000)] = 1000

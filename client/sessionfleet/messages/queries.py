@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from sessionfleet.errors import SessionNotFound
 from sessionfleet.jsonvalue import JsonObject
-from sessionfleet.messages.base import Errors, Message, Name
+from sessionfleet.messages.base import Errors, Message, Name, Reference
 from sessionfleet.messages.fields import AnyPriority
 from sessionfleet.words import Status
 
@@ -22,7 +22,7 @@ class Get(Message, name="session.get"):
     answer: ClassVar[str] = "the session document; with `include`, the parts beside it"
     errors: ClassVar[Errors] = (SessionNotFound,)
 
-    session_id: Name
+    session_id: Reference
     include: list[Part] = Field(default_factory=list, description="events = the last 50.")
     min_version: Annotated[int, Field(ge=0)] = Field(
         0, description="Refuse a cached document whose `state_version` is lower and ask PostgreSQL."
@@ -43,7 +43,7 @@ class Attach(Message, name="session.attach"):
     )
     errors: ClassVar[Errors] = (SessionNotFound,)
 
-    session_id: Name
+    session_id: Reference
     after_seq: Annotated[int, Field(ge=0)] | None = Field(
         None, description="`seq` of the last event the reader knows; at most the session's last."
     )
@@ -117,6 +117,6 @@ class History(Message, name="session.history"):
     answer: ClassVar[str] = "{items: [{seq, from, to, reason, actor, task_id, at}], next_cursor}"
     errors: ClassVar[Errors] = (SessionNotFound,)
 
-    session_id: Name
+    session_id: Reference
     after_seq: Annotated[int, Field(ge=0)] = 0
     limit: Limit = 100

@@ -69,7 +69,7 @@ def test_an_operation_that_does_not_exist(refusal: Send) -> None:
         ("session.pause", {"session_id": None}, "session_id"),
         ("session.pause", {"session_id": ["s"]}, "session_id"),
         ("session.pause", {"session_id": ""}, "session_id"),
-        ("session.pause", {"session_id": "x" * 256}, "session_id"),
+        ("session.pause", {"session_id": "x" * 277}, "session_id"),
         ("session.pause", {"session_id": "a\x00b"}, "session_id"),
         ("session.create", {"id": "not-a-uuid"}, "id"),
         ("session.create", {"status": "idle"}, "status"),

@@ -65,3 +65,19 @@ def test_the_fingerprint_counts_demands_and_not_words(monkeypatch: pytest.Monkey
     assert fingerprint() == before
     extend["properties"]["seconds"]["maximum"] += 1
     assert fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("session.create", {"SESSION_EXISTS", "AGENT_NOT_FOUND", "PAYLOAD_TOO_LARGE", "CHECKPOINT_TOO_LARGE"}),
+        ("session.update", {"AGENT_NOT_FOUND", "PAYLOAD_TOO_LARGE", "CHECKPOINT_TOO_LARGE", "PATCH_TEST_FAILED"}),
+        ("session.update_metrics", {"PAYLOAD_TOO_LARGE"}),
+        ("session.set_status", {"PAYLOAD_TOO_LARGE", "INVALID_TRANSITION"}),
+        ("session.complete", {"PAYLOAD_TOO_LARGE", "INVALID_TRANSITION"}),
+        ("session.fail", {"PAYLOAD_TOO_LARGE", "INVALID_TRANSITION"}),
+        ("session.delete", {"SESSION_NOT_FOUND", "VERSION_CONFLICT"}),
+    ],
+)
+def test_an_operation_names_the_errors_it_may_end_with(name: str, codes: set[str]) -> None:
+    assert codes <= {error.code for error in CATALOGUE[name].errors}

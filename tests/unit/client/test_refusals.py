@@ -54,7 +54,7 @@ def test_the_field_is_named(name: str, arguments: dict[str, Any], field: str) ->
         ("session.get", {**S, "colour": 1}, "colour: unknown argument"),
         ("session.get", {"session_id": 5}, "session_id: must be text"),
         ("session.get", {"session_id": ""}, "session_id: must have 1 or more characters"),
-        ("session.get", {"session_id": "x" * 256}, "session_id: must have at most 255 characters"),
+        ("session.get", {"session_id": "x" * 277}, "session_id: must have at most 276 characters"),
         ("session.create", {"session_type": "A b"}, "session_type: must be 1 to 64 characters from a-z, 0-9 and _"),
         ("session.create", {"timeout_seconds": "soon"}, "timeout_seconds: must be a whole number"),
         ("session.create", {"timeout_seconds": 1.5}, "timeout_seconds: must be a whole number"),

@@ -43,7 +43,7 @@ def test_absent_is_unchanged_and_null_clears() -> None:
     assert sorted(change.updates) == ["context", "tags", "timeout_seconds", "user_id"]
 
 
-@pytest.mark.parametrize("field", ["session_type", "priority"])
+@pytest.mark.parametrize("field", ["session_type", "priority", "status"])
 def test_what_always_has_a_value_cannot_be_cleared(field: str) -> None:
     with pytest.raises((ValidationFailed, ValidationError)):
         update(**{field: None})
@@ -71,6 +71,28 @@ def test_a_status_and_data_are_one_change() -> None:
     assert len(change.events) == 1
     with pytest.raises(InvalidTransition):
         update(record(status="completed"), status="active", checkpoint={"step": 1})
+
+
+def test_a_move_keeps_the_reason_that_was_there_already() -> None:
+    """A-08: a reason that is given again is the reason of this move too."""
+    change = update(record(status_reason="lunch"), status="paused", status_reason="lunch")
+    assert (change.reason, change.columns["status_reason"]) == ("lunch", "lunch")
+    assert list(change.updates) == ["status"]
+
+
+def test_a_process_word_stays_readable_after_an_update_too() -> None:
+    """A-13."""
+    change = update(record(runtime_metadata={"pid": 7}), status="Suspended", runtime_metadata={"pod_name": "p"})
+    assert change.to == "idle"
+    assert change.columns["runtime_metadata"] == {"pid": 7, "pod_name": "p", "process_status": "Suspended"}
+    assert list(change.updates) == ["status", "runtime_metadata"]
+
+
+def test_replacing_by_nothing_needs_the_version_too() -> None:
+    """B-01."""
+    with pytest.raises(ValidationError, match="expected_version"):
+        m.Update(session_id=SID, mode="replace", context=None)
+    assert m.Update(session_id=SID, mode="replace", expected_version=2, context=None)
 
 
 def test_an_ended_session_takes_corrections_an_expired_one_nothing() -> None:
@@ -163,3 +185,12 @@ def test_a_boolean_that_becomes_a_number_is_a_change() -> None:
     session = record(metrics={"n": True})
     change = content.update_metrics(session, m.UpdateMetrics(session_id=SID, metrics={"n": 1}), context())
     assert change.columns["metrics"]["n"] is not True
+
+
+def test_null_clears_a_batch_field_that_is_a_set() -> None:
+    """B-04, B-05: as it does the other batch fields."""
+    session = record(context={"processed_accounts": ["a"], "other": 1})
+    change = content.update_context(session, m.UpdateContext(session_id=SID, processed_accounts=None), context())
+    assert change.columns["context"] == {"other": 1}
+    nothing = m.UpdateContext(session_id=SID, failed_accounts=None)
+    assert content.update_context(session, nothing, context()) is NOTHING

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessionfleet import messages as m
-from sessionfleet.errors import InvalidTransition, ValidationFailed, VersionConflict
+from sessionfleet.errors import InvalidTransition, PayloadTooLarge, ValidationFailed, VersionConflict
 from sessionfleet.words import STATUSES
 from sessions import content, lifecycle, removal
 from sessions.change import NOTHING
@@ -105,7 +105,7 @@ def test_the_same_status_is_no_change(status: Any) -> None:
 
 @pytest.mark.parametrize(
     ("word", "status"),
-    [("STARTING", "initializing"), ("processing", "active"), ("suspended", "idle"), ("terminating", "terminated")],
+    [("STARTING", "initializing"), ("Processing", "active"), ("suspended", "idle"), ("terminating", "terminated")],
 )
 def test_process_words_mean_a_status_and_stay_readable(word: str, status: str) -> None:
     """A-13, A-14: beside the keys that were there."""
@@ -117,7 +117,7 @@ def test_process_words_mean_a_status_and_stay_readable(word: str, status: str) -
         return
     change = lifecycle.set_status(session, command, context())
     assert change.to == status
-    assert change.columns["runtime_metadata"] == {"container_id": "c", "process_status": word.lower()}
+    assert change.columns["runtime_metadata"] == {"container_id": "c", "process_status": word}
     assert "runtime_metadata" in change.updates
 
 
@@ -126,6 +126,24 @@ def test_updates_of_a_move_name_only_what_really_changed() -> None:
     session = record(process_id=7, error_message="old")
     command = m.Crash(session_id=SID, process_id=7, error_message="new")
     assert list(lifecycle.crash(session, command, context()).updates) == ["status", "error_message"]
+
+
+BROUGHT = [
+    (lifecycle.set_status, m.SetStatus, {"status": "idle"}, "runtime_metadata"),
+    (lifecycle.complete, m.Complete, {}, "metrics"),
+    (lifecycle.fail, m.Fail, {}, "metrics"),
+]
+
+
+@pytest.mark.parametrize(("verb", "message", "arguments", "field"), BROUGHT)
+def test_what_a_move_brings_along_has_its_limit(verb: Any, message: Any, arguments: Any, field: str) -> None:
+    """B-08: of what would be stored; at the limit it is, a byte more is refused."""
+    session = record(**{field: {"a": "x" * 50}})
+    ctx = context(max_metadata_bytes=100)
+    assert verb(session, message(session_id=SID, **arguments, **{field: {"b": "y" * 35}}), ctx).columns[field]
+    with pytest.raises(PayloadTooLarge) as refused:
+        verb(session, message(session_id=SID, **arguments, **{field: {"b": "y" * 36}}), ctx)
+    assert refused.value.details == {"field": field, "size": 101, "limit": 100}
 
 
 def test_an_unknown_word_names_the_known_ones() -> None:
