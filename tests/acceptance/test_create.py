@@ -159,6 +159,22 @@ def test_a_taken_id_is_refused_or_returned(fleet: RunningFleet) -> None:
     assert stored(fleet, holder["id"]) == before
 
 
+def test_the_name_a_session_would_get_of_its_id_may_be_taken(fleet: RunningFleet) -> None:
+    """A-02: by somebody who gave it as external id, before or in the same batch; others are not held up."""
+    id_ = str(uuid4())
+    holder = new(fleet, external_id=f"sess-{id_}")
+    with pytest.raises(SessionExists) as refused:
+        fleet.call("session.create", id=id_)
+    assert refused.value.details == {"external_id": holder["external_id"], "session_id": holder["id"]}
+    assert fleet.call("session.create", id=id_, if_exists="return")["id"] == holder["id"]
+    assert fleet.call("session.create", id=id_, orchestrator_id="o")["id"] == id_
+    other = str(uuid4())
+    wanted = ({"external_id": f"sess-{other}"}, {"id": other}, {})
+    steps = [{"name": "session.create", "arguments": arguments} for arguments in wanted]
+    items = fleet.call("session.apply", operations=steps, whole="operation")["items"]
+    assert [item.get("error", {}).get("code") for item in items] == [None, "SESSION_EXISTS", None]
+
+
 def test_an_id_of_a_deleted_session_stays_taken_its_external_id_is_free(fleet: RunningFleet) -> None:
     """A-02, Q-07: the tombstone keeps its uuid."""
     gone = new(fleet, external_id=f"x-{uuid4()}")

@@ -10,6 +10,7 @@ from pydantic import Field
 from sessionfleet.errors import AgentNotFound, CheckpointTooLarge, PayloadTooLarge, SessionExists
 from sessionfleet.messages.base import Errors, Name, Reference, Write
 from sessionfleet.messages.fields import Counters, Names, Writable
+from sessionfleet.words import OWN_NAME
 
 
 class Create(Writable, Write, name="session.create"):
@@ -40,6 +41,10 @@ class Create(Writable, Write, name="session.create"):
 
     @property
     def session_keys(self) -> tuple[str, ...]:
-        """Both of a create that names both: either may be taken."""
-        given = (None if self.id is None else str(self.id), self.external_id)
-        return tuple(dict.fromkeys(key for key in given if key is not None))
+        """Both of a create that names both, or names the id that its external id is made of: either may be taken."""
+        if self.id is None:
+            return () if self.external_id is None else (self.external_id,)
+        id_ = str(self.id)
+        made = None if self.orchestrator_id is not None else OWN_NAME + id_
+        external_id = self.external_id or made
+        return (id_,) if external_id in (None, id_) else (id_, external_id)

@@ -227,6 +227,7 @@ def test_an_operation_knows_its_session_and_its_key() -> None:
     assert keys("session.pause", session_id="s", idempotency_key="k") == ("s", None, "k")
     assert keys("session.create") == (None, None, "task-7")
     assert keys("session.create", external_id="x") == ("x", None, "task-7")
-    assert keys("session.create", id=str(id_).upper()) == (str(id_), None, "task-7")
+    assert keys("session.create", id=str(id_).upper()) == (str(id_), f"sess-{id_}", "task-7")
+    assert keys("session.create", id=str(id_), orchestrator_id="o") == (str(id_), None, "task-7")
     assert keys("session.create", id=str(id_), external_id="x") == (str(id_), "x", "task-7")
     assert UUID(str(id_)) == id_
