@@ -102,7 +102,7 @@ class Sessions(Group):
     )
     max_context_bytes: int = count(1_048_576, "B-08", "Largest context.", low=1024, high=16_777_216, unit="bytes")
     max_metadata_bytes: int = count(
-        65_536, "B-08", "Largest metadata or runtime_metadata.", low=256, high=1_048_576, unit="bytes"
+        65_536, "B-08", "Largest metadata, runtime_metadata or metrics.", low=256, high=1_048_576, unit="bytes"
     )
     output_buffer_lines: int = count(
         1000, "C-03", "Lines of output kept for one session; the oldest chunks go first.", low=10
