@@ -57,6 +57,14 @@ def members(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that is still to be reaped has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_killed_process_is_started_again_and_counted(supervise: Callable[..., Supervisor], tmp_path: Path) -> None:
     supervisor = supervise(Scale({"web": 2}), web="sleep 600", release="false")
     assert [one.process.name for one in supervisor.all] == ["web.1", "web.2"]
@@ -96,7 +104,7 @@ def test_a_dead_process_leaves_no_children(supervise: Callable[..., Supervisor])
     pid = supervisor.all[0].process.pid
     family = eventually(lambda: found if len(found := members(pid)) == 3 else None)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: supervisor.check() or not any(one.is_running() for one in family[1:]))
+    eventually(lambda: supervisor.check() or not any(map(lives, family[1:])))
 
 
 def test_stop_kills_what_does_not_listen(supervise: Callable[..., Supervisor]) -> None:
@@ -126,7 +134,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
     eventually(lambda: not leader.alive())
     assert sweep(home) == ["web.1"], "its children did not listen"
-    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family)
+    assert not any(map(lives, family))
 
 
 def test_the_sweep_ends_recorded_processes_only(tmp_path: Path) -> None:
