@@ -103,6 +103,12 @@ def test_a_slot_beyond_the_instances_or_the_runs_is_a_limit() -> None:
     assert reasons(decide(ago(seconds=1), left=0, room=0)) == ["limit"]
 
 
+def test_each_slot_that_runs_takes_of_the_owner_s_capacity() -> None:
+    late = ago(minutes=3, seconds=30)
+    assert reasons(decide(late, coalesce="all", room=9, capacity=3)) == [None, None, None, "no_capacity"]
+    assert reasons(decide(late, coalesce="all", room=2, capacity=3)) == [None, None, "overlap", "overlap"]
+
+
 def test_windows_and_blackouts_skip_and_jitter_moves_the_start_only() -> None:
     due = ago(seconds=1)  # a Sunday, 11:59:59
     assert reasons(decide(due, windows=("MON-FRI 00:00-24:00",))) == ["window"]
