@@ -19,7 +19,9 @@ from celery import Celery
 from celery.exceptions import TaskRevokedError
 from sqlalchemy import text
 
+from broker.names import DEATHS
 from sessionfleet.errors import FleetError, from_shape
+from sessions.dead_letters import count_delivery
 from tests.support import RunningFleet, eventually
 from tests.support.agreement import CHECKS
 from tests.support.asking import Document, codes, events, get, new, stored
@@ -280,7 +282,8 @@ def test_a_missing_month_is_made_for_the_whole_batch(single: RunningFleet) -> No
 
 
 def test_what_asks_for_something_of_celery_goes_its_way(single: RunningFleet, producer: Celery) -> None:
-    """P-11, E-19: expired, revoked and later messages between others that run together."""
+    """P-11, E-19: expired, revoked and later messages between others that run together, and one whose worker died,
+    whose start is counted."""
     session = new(single)
     others = [new(single) for _ in range(6)]
     revoked = str(uuid4())
@@ -299,6 +302,7 @@ def test_what_asks_for_something_of_celery_goes_its_way(single: RunningFleet, pr
         never = send("revoked\n", task_id=revoked)
         later = send("later\n", eta=eta)
         limited = send("limited\n", time_limit=30, soft_time_limit=20)
+        died = send("died\n", headers={DEATHS: 1})
         last = single.client.submit_many([update(one, context={"n": 1}) for one in others[3:]])
     assert codes(outcomes([*first, *last])) == ["ok"] * 6
     with pytest.raises(TaskRevokedError):
@@ -306,11 +310,14 @@ def test_what_asks_for_something_of_celery_goes_its_way(single: RunningFleet, pr
     with pytest.raises(TaskRevokedError):
         late.get(timeout=60)
     assert limited.get(timeout=60)["chunk_no"] == 1
-    assert later.get(timeout=60)["chunk_no"] == 2
+    assert died.get(timeout=60)["chunk_no"] == 2
+    assert later.get(timeout=60)["chunk_no"] == 3
     found = events(single, session["id"], "output.received")
-    assert tasks_of_events(single, session) == [limited.id, later.id]
-    assert datetime.fromisoformat(found[1]["timestamp"]) >= eta - timedelta(seconds=0.1)
-    assert single.call("session.read_output", session_id=session["id"])["output"] == "limited\nlater\n"
+    assert tasks_of_events(single, session) == [limited.id, died.id, later.id]
+    assert datetime.fromisoformat(found[2]["timestamp"]) >= eta - timedelta(seconds=0.1)
+    assert single.call("session.read_output", session_id=session["id"])["output"] == "limited\ndied\nlater\n"
+    with single.engine.begin() as db:
+        assert count_delivery(db, died.id) == 3, "once before this question"
 
 
 def test_plain_celery_producers_are_answered_as_ever(single: RunningFleet, producer: Celery) -> None:

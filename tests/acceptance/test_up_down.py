@@ -58,22 +58,23 @@ class Cli:
         lines = self.ask("env").stdout.splitlines()
         return dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
 
-    def processes(self) -> list[psutil.Process]:
-        """Everything on this machine that belongs to this home."""
+    def processes(self) -> list[list[str]]:
+        """Everything on this machine that belongs to this home, by its command; what has ended, does not."""
         found = []
         for process in psutil.process_iter():
             try:
+                command = process.cmdline()
                 ours = process.environ().get("FLEET_HOME") == str(self.home)
-                ours = ours or any(str(self.home) in word for word in process.cmdline())
+                ours = ours or any(str(self.home) in word for word in command)
                 if ours and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-                    found.append(process)
+                    found.append(command)
             except psutil.Error:
                 continue
         return found
 
     def nothing_is_left(self) -> bool:
         """AssertionError with what is."""
-        assert [process.cmdline() for process in self.processes()] == []
+        assert self.processes() == []
         return True
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
+import stat
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,22 +87,41 @@ def children_of(worker: ManagedProcess) -> list[int]:
     return [int(one) for one in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
 
 
+def unread(process: int) -> int:
+    """Bytes that wait in the pipes it reads."""
+    total = 0
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):
+            if not str(file.readlink()).startswith("pipe:") or not file.lstat().st_mode & stat.S_IRUSR:
+                continue
+            pipe = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # the same pipe, seen once more
+            try:
+                total += struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+            finally:
+                os.close(pipe)
+    return total
+
+
 def test_a_stop_waits_for_what_a_child_was_given(bench: BrokerBench) -> None:
     """A message on its way into a child at the moment of a stop runs once, and nobody waits for anything else."""
     worker = bench.worker(*PREFORK)
+    app = bench.app()
+    for number in range(2):
+        app.send_task("nap", [number, 0.5])
+    all_done(bench, ["0", "1"], 30)  # at the same time: both children have come up
     children = children_of(worker)
     for child in children:
         os.kill(child, signal.SIGSTOP)
-    bench.app().send_task("note", ["late"])
-    eventually(lambda: "received" in worker.log_text())
-    time.sleep(0.3)  # it has to reach the child
+    assert not any(map(unread, children))
+    app.send_task("note", ["late"])
+    eventually(lambda: any(map(unread, children)))
+    assert bench.broker.pubsub_numpat()
     worker.kill(signal.SIGTERM)
-    eventually(lambda: "Warm shutdown" in worker.log_text())
-    time.sleep(2)  # the loop hears of it when its wait for a bell ends
+    eventually(lambda: not bench.broker.pubsub_numpat())  # the consumer has stopped; now the pool is to
     for child in children:
         os.kill(child, signal.SIGCONT)
     worker.wait(15)
-    assert bench.done() == {"late": 1}
+    assert bench.done() == {"0": 1, "1": 1, "late": 1}
     assert bench.settled()
 
 

@@ -105,6 +105,21 @@ def test_each_event_is_with_one_consumer_until_it_is_acknowledged(
     assert len(pending(fanout_fleet, GROUP)) == 4
 
 
+def test_only_who_holds_an_entry_can_put_it_back(
+    worker: LocalWorker, relay: Callable[..., None], publisher: Publisher, fanout_fleet: RunningFleet
+) -> None:
+    """A consumer that lost it after it was asked whether it holds it takes it from nobody."""
+    worker.create()
+    relay()
+    [entry] = ids(consume(worker, "c1")["items"])
+    groups = Groups(publisher.client, publisher.keys)
+    assert not groups.put_back(GROUP, "c2", entry, 0)
+    assert [one["consumer"] for one in pending(fanout_fleet, GROUP)] == ["c1"]
+    assert consume(worker, "c2")["items"] == []
+    assert groups.put_back(GROUP, "c1", entry, 0)
+    assert ids(consume(worker, "c2")["items"]) == [entry]
+
+
 def test_what_a_dead_consumer_held_goes_to_another(
     worker: LocalWorker, relay: Callable[..., None], fanout_fleet: RunningFleet
 ) -> None:

@@ -1,4 +1,4 @@
-"""Relay processes: leading, standing by, dying, waiting for servers (row D-08)."""
+"""The relay and its processes: leading, standing by, dying, waiting for servers (row D-08)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,23 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
+from fanout.hints import Hints
+from fanout.keys import Keys
+from fanout.publish import Publisher
+from sessions import leadership, outbox
 from tests.integration.fanout.conftest import MakeFleet
-from tests.support.outbox import Listener, LocalWorker, everything_arrives, in_order, stored_events
+from tests.support.outbox import (
+    Listener,
+    LocalWorker,
+    everything_arrives,
+    horizon_passes,
+    in_order,
+    stored_events,
+)
 from tests.support.running import RunningFleet
 from tests.support.waiting import eventually
 from workers.processes import ManagedProcess
+from workers.relay_loop import Relay
 
 TAKEOVER = 5.0
 """Seconds (D-08)."""
@@ -104,6 +116,23 @@ def test_a_stopped_relay_hands_over_at_once(make_fleet: MakeFleet) -> None:
         assert leader(fleet) in (None, standing_by.pid), "it gave the lease back"
         eventually(lambda: leader(fleet) == standing_by.pid)
     everything_arrives(fleet)
+
+
+def test_a_stopped_relay_has_saved_how_far_it_came(worker: LocalWorker, fanout_fleet: RunningFleet) -> None:
+    """Told to stop the moment its first event is in the Stream, in this process; its successor repeats nothing."""
+
+    class Stop(threading.Event):
+        def is_set(self) -> bool:
+            return fanout_fleet.cache.xlen("stream:events") > 0
+
+    session_id = worker.create()
+    horizon_passes(fanout_fleet)
+    client = worker.runtime.cache.client
+    Relay(worker.runtime.engine, Publisher(client, Keys()), Hints(client), holder="test").run(Stop())
+    with fanout_fleet.engine.connect() as db:
+        [event] = db.execute(text("SELECT id FROM session_events WHERE session_id = :id"), {"id": session_id}).all()
+        assert outbox.load_cursor(db).last_id == event.id
+        assert leadership.holder(db, outbox.NAME) is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])

@@ -17,11 +17,14 @@ from tests.support import eventually
 from workers.home import ROOT, Home
 from workers.processes import Identity
 from workers.supervisor import Line, Scale, Supervisor, sweep
-from workers.supervisor.supervisor import process_environment
+from workers.supervisor.supervisor import STEADY_AFTER, process_environment
 
 IGNORES_SIGTERM = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(600)"
 STUBBORN = shlex.join([sys.executable, "-c", IGNORES_SIGTERM])
 PARENT = "sh -c 'sleep 600 & sleep 600 & wait'"
+
+ENDS = "sh -c 'trap \"sleep {work}; date +%s%N; exit\" TERM; echo up; while :; do sleep 0.1; done'"
+"""Says when it has ended, so many seconds after it was told to."""
 
 SUPERVISE = """
 import os, sys, time
@@ -57,6 +60,14 @@ def members(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that is still to be reaped has."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_killed_process_is_started_again_and_counted(supervise: Callable[..., Supervisor], tmp_path: Path) -> None:
     supervisor = supervise(Scale({"web": 2}), web="sleep 600", release="false")
     assert [one.process.name for one in supervisor.all] == ["web.1", "web.2"]
@@ -89,6 +100,10 @@ def test_one_that_cannot_run_is_tried_less_and_less_often(supervise: Callable[..
         supervisor.check()
     assert pauses == [0.5, 1, 2, 4, 8, 10, 10]
     assert one.last_exit == 3
+    eventually(lambda: not one.process.running)
+    one.process.started_at -= STEADY_AFTER
+    supervisor.check()
+    assert one.pause == 0.5, "it ran for a while"
 
 
 def test_a_dead_process_leaves_no_children(supervise: Callable[..., Supervisor]) -> None:
@@ -96,7 +111,7 @@ def test_a_dead_process_leaves_no_children(supervise: Callable[..., Supervisor])
     pid = supervisor.all[0].process.pid
     family = eventually(lambda: found if len(found := members(pid)) == 3 else None)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: supervisor.check() or not any(one.is_running() for one in family[1:]))
+    eventually(lambda: supervisor.check() or not any(map(lives, family[1:])))
 
 
 def test_stop_kills_what_does_not_listen(supervise: Callable[..., Supervisor]) -> None:
@@ -105,6 +120,15 @@ def test_stop_kills_what_does_not_listen(supervise: Callable[..., Supervisor]) -
     assert supervisor.stop(0.5) == ["stubborn.1"]
     assert [one.last_exit for one in supervisor.all] == [-15, -9, -15]
     assert not any(one.process.running for one in supervisor.all)
+
+
+def test_the_relay_is_stopped_when_the_others_have_ended(supervise: Callable[..., Supervisor]) -> None:
+    """What they commit while they end still goes out."""
+    supervisor = supervise(relay=ENDS.format(work=0), web=ENDS.format(work=0.5))
+    relay, web = (one.process for one in supervisor.all)
+    eventually(lambda: "up" in relay.log_text() and "up" in web.log_text())
+    assert supervisor.stop(60) == []
+    assert int(web.log_text().split()[-1]) < int(relay.log_text().split()[-1])
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
@@ -126,7 +150,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
 
     eventually(lambda: not leader.alive())
     assert sweep(home) == ["web.1"], "its children did not listen"
-    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in family)
+    assert not any(map(lives, family))
 
 
 def test_the_sweep_ends_recorded_processes_only(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from reviews import commands, dispatch, zones
+from reviews import commands, dispatch, ledger, zones
 from reviews.store import admission, executions, runs, schedules, upkeep
 from sessionfleet.messages import CreateSchedule, TriggerSchedule
 from sessions.queries import clock
@@ -104,6 +104,21 @@ def test_a_dispatcher_that_dies_before_its_commit_leaves_the_slot_due(engine: En
         assert dispatch.settle_due(dying, clock(dying), GRACE).queued == 1
     assert dispatch.settle_due(db, clock(db), GRACE).queued == 1
     assert db.execute(text("SELECT count(*) FROM schedule_executions")).scalar_one() == 1
+
+
+def test_what_a_tick_queues_of_an_owner_counts_for_its_other_schedules(
+    db: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """H-08: of two that wait already and five that are due together one still finds room."""
+    monkeypatch.setattr(ledger, "MAX_WAITING", 3)
+    for _ in range(2):
+        triggered(db)
+    for _ in range(5):
+        create(db, due_ago=1)
+    settled = dispatch.settle_due(db, clock(db), GRACE)
+    assert (settled.queued, settled.skipped) == (1, 4)
+    reasons = db.execute(text("SELECT reason FROM schedule_executions WHERE status = 'skipped'")).scalars()
+    assert set(reasons) == {"no_capacity"}
 
 
 def test_slots_that_are_on_the_ledger_are_not_run_again(db: Connection) -> None:

@@ -7,10 +7,11 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviews.ledger import Plan, Policy, plan
+from reviews.ledger import Plan, Policy, overlapping, plan
 from reviews.rule import Rule
 
 NOW = datetime(2026, 3, 29, 12, 0, tzinfo=UTC)
@@ -101,6 +102,21 @@ def test_a_slot_beyond_the_instances_or_the_runs_is_a_limit() -> None:
     assert reasons(decide(late, coalesce="all", room=3, full="limit")) == [None, None, None, "limit"]
     assert reasons(decide(late, coalesce="all", room=9, left=2)) == [None, None, "limit", "limit"]
     assert reasons(decide(ago(seconds=1), left=0, room=0)) == ["limit"]
+
+
+def test_each_slot_that_runs_takes_of_the_owner_s_capacity() -> None:
+    late = ago(minutes=3, seconds=30)
+    assert reasons(decide(late, coalesce="all", room=9, capacity=3)) == [None, None, None, "no_capacity"]
+    assert reasons(decide(late, coalesce="all", room=2, capacity=3)) == [None, None, "overlap", "overlap"]
+
+
+@pytest.mark.parametrize("overlap", ["cancel_other", "terminate_other"])
+def test_of_several_slots_the_last_runs_where_others_make_way(overlap: str) -> None:
+    late = ago(minutes=3, seconds=30)
+    several = decide(late, coalesce="all", **overlapping(overlap, max_instances=1, active=1))
+    assert reasons(several) == ["overlap", "overlap", "overlap", None]
+    first = decide(late, coalesce="all", **overlapping("skip", max_instances=1, active=0))
+    assert reasons(first) == [None, "overlap", "overlap", "overlap"]
 
 
 def test_windows_and_blackouts_skip_and_jitter_moves_the_start_only() -> None:

@@ -20,3 +20,6 @@ def test_the_wait_of_one_attempt_is_always_the_same_and_others_differ() -> None:
     waits = {wait(5, 1, f"exec_{n}") for n in range(100)}
     assert len(waits) > 90
     assert waits == {wait(5, 1, f"exec_{n}") for n in range(100)}
+    plain = {attempt: timedelta(minutes=2 ** (attempt - 1)) for attempt in range(1, 11)}
+    shares = {round(wait(1, attempt, "exec_0") / alone, 5) for attempt, alone in plain.items()}
+    assert len(shares) > 8

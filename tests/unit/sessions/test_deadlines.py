@@ -112,6 +112,15 @@ def test_next_check_is_never_after_the_deadline(case: tuple[Policy, Record], ask
     assert check is None or (row.expires_at is not None and check <= row.expires_at)
 
 
+@given(rows(), st.integers(0, 12000))
+def test_next_check_is_no_moment_that_has_passed(case: tuple[Policy, Record], asked: int) -> None:
+    """But for an overdue session's deadline: a mark that was passed over is due now, behind those due before."""
+    policy, row = case
+    now = NOW + seconds(asked)
+    check = deadlines.next_check(row, now, policy)
+    assert check is None or row.expires_at is None or check >= min(now, row.expires_at)
+
+
 steps = st.lists(
     st.tuples(st.sampled_from(["touch", "extend", "pause", "resume", "warn", "expire"]), st.integers(1, 2000)),
     max_size=8,

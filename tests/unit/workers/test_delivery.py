@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from fanout.cache import DocumentCache
+from fanout.keys import HINT
 from fanout.script import Call
 from tasks.runtime import Answer
 from workers.delivery import Delivery
@@ -29,14 +30,19 @@ class Trips(DocumentCache):
         return 0
 
     def answer(self, answers: Sequence[Answer], before: Sequence[Call] = (), /) -> None:
-        self.made.append(" and ".join([*(f"documents in {call.arguments[0]}" for call in before), "answers"]))
+        told = [f"documents{hint_of(call)} in {call.arguments[0]}" for call in before]
+        self.made.append(" and ".join([*told, "answers"]))
+
+
+def hint_of(call: Call) -> str:
+    return " and hint" if HINT in call.keys else ""
 
 
 @pytest.mark.parametrize(
     ("cache", "result", "made"),
     [
-        ("redis://:word@one:6379/1", "redis://:word@one:6379/3", ["documents in 1 and answers"]),
-        ("redis://one:6379", "redis://one:6379/3", ["documents in 0 and answers"]),
+        ("redis://:word@one:6379/1", "redis://:word@one:6379/3", ["documents and hint in 1 and answers"]),
+        ("redis://one:6379", "redis://one:6379/3", ["documents and hint in 0 and answers"]),
         ("redis://one:6379/1", "redis://two:6379/3", ["documents and hint", "answers"]),
         ("redis://one:6379/1", "rediss://one:6379/3", ["documents and hint", "answers"]),
     ],
