@@ -136,6 +136,33 @@ def test_views_refuse_what_does_not_fit(fleet: RunningFleet) -> None:
         fleet.call("schedule.preview", definition=daily, start="2027-01-01T00:00", end="2029-01-01T00:00")
 
 
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"]
+)
+def test_times_at_the_ends_of_the_calendar_are_refused_by_name(fleet: RunningFleet, at: str) -> None:
+    one = {"schedule_id": create(fleet)["schedule_id"]}
+    spans = [{"start": at, "end": "2027-01-02T00:00:00Z"}]
+    for task, field, arguments in (
+        ("next_run", "after", {"after": at}),
+        ("preview", "start", {"start": at}),
+        ("preview", "end", {"start": "2027-01-01T00:00:00Z", "end": at}),
+        ("simulate", "downtime.0.start", {"year": 2027, "downtime": spans}),
+        ("explain", "at", {"at": at}),
+        ("backfill", "start", {"start": at, "end": "2026-01-01T00:00:00Z"}),
+    ):
+        with pytest.raises(ValidationFailed) as caught:
+            fleet.call(f"schedule.{task}", **one, **arguments)
+        assert caught.value.details["fields"][0]["field"] == field
+
+
+def test_an_end_that_is_no_instant_in_utc_is_refused_by_name(fleet: RunningFleet) -> None:
+    for at in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"):
+        with pytest.raises(InvalidSchedule) as caught:
+            create(fleet, end_at=at)
+        assert caught.value.details["field"] == "end_at"
+    assert create(fleet, end_at="9999-12-31T23:59:59Z")["end_at"] == "9999-12-31T23:59:59+00:00"
+
+
 def explain(fleet: RunningFleet, schedule: dict[str, Any], at: Any = None) -> tuple[str, str]:
     given = {} if at is None else {"at": at}
     told = fleet.call("schedule.explain", schedule_id=schedule["schedule_id"], **given)
