@@ -36,6 +36,7 @@ def _within_reach(value: datetime) -> datetime:
 
 
 When = Annotated[datetime, AfterValidator(_within_reach)]
+Anchor = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 
 START = "First instant of the range."
 END = "Instant at which the range is over; it is not part of it."
@@ -44,9 +45,7 @@ END = "Instant at which the range is over; it is not part of it."
 class Definition(Recurrence):
     """A schedule that need not be stored."""
 
-    anchor: Annotated[AwareDatetime, AfterValidator(_within_reach)] | None = Field(
-        None, description="Of interval: any of its slots; default now."
-    )
+    anchor: Anchor | None = Field(None, description="Of interval: any of its slots; default now.")
     enabled: bool = True
     coalesce: Coalesce = "latest"
     overlap: Overlap = "skip"
