@@ -23,24 +23,21 @@ from sessionfleet.messages import schedule_views as m
 
 def coming(db: Connection, command: m.NextRun, grace: int) -> Document:
     """The next slots (H-04)."""
-    now = slots.clock(db)
-    subject = _subject(db, command, now, grace)
+    now, subject = _looked_at(db, command, grace)
     after = now if command.after is None else subject.instant(command.after)
     return next_run(subject, after, command.limit)
 
 
 def previewed(db: Connection, command: m.PreviewSchedule, grace: int) -> Document:
     """The slots of a range."""
-    now = slots.clock(db)
-    subject = _subject(db, command, now, grace)
+    now, subject = _looked_at(db, command, grace)
     begin, end = span(subject, command.year, command.start, command.end, now)
     return preview(subject, begin, end, command.limit)
 
 
 def simulated(db: Connection, command: m.SimulateSchedule, grace: int) -> Document:
     """A range as the ledger would see it."""
-    now = slots.clock(db)
-    subject = _subject(db, command, now, grace)
+    now, subject = _looked_at(db, command, grace)
     begin, end = span(subject, command.year, command.start, command.end, now)
     downtime = [_downtime(subject, one) for one in command.downtime]
     fated = fates(subject, begin, end, downtime, command.run_seconds)
@@ -101,7 +98,7 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
         subject,
         begin,
         end,
-        slots.taken(db, command.schedule_id, begin, end),
+        lambda: slots.taken(db, command.schedule_id, begin, end),
         next_run=schedule["next_run"],
         include_skipped=command.include_skipped,
     )
@@ -128,6 +125,15 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
             for one in chosen
         ],
     }
+
+
+def _looked_at(db: Connection, command: m.Viewed, grace: int) -> tuple[datetime, Subject]:
+    """The time, and what the rest is computed from. That may take longer than the server leaves an idle transaction
+    alone, so there is none from here on."""
+    now = slots.clock(db)
+    subject = _subject(db, command, now, grace)
+    db.rollback()
+    return now, subject
 
 
 def _subject(db: Connection, command: m.Viewed, now: datetime, grace: int) -> Subject:
