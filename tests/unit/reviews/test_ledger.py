@@ -128,6 +128,8 @@ def test_windows_and_blackouts_skip_and_jitter_moves_the_start_only() -> None:
 def test_a_pause_outranks_everything_and_a_misfire_the_window() -> None:
     assert reasons(decide(ago(seconds=1), enabled=False, blackouts=("2026-03-29",), left=0)) == ["paused"]
     assert reasons(decide(ago(seconds=301), seconds=3600, blackouts=("2026-03-29",))) == ["misfire"]
+    closed = {"blackouts": ("2026-03-29",), "windows": ("MON-FRI 00:00-24:00",)}
+    assert reasons(decide(ago(seconds=1), **closed)) == ["blackout"]
 
 
 @given(
