@@ -48,7 +48,7 @@ def explained(db: Connection, command: m.ExplainSchedule, grace: int) -> Documen
     """Why one slot ran or did not; also of a deleted schedule."""
     now = slots.clock(db)
     schedule = slots.schedule(db, command.schedule_id, deleted=True)
-    subject = Subject.of_row(schedule, grace)
+    subject = Subject.of_row(_on_its_grid(db, schedule), grace)
     at = None if command.at is None else subject.instant(command.at)
     if at is None:
         row = slots.latest(db, command.schedule_id)
@@ -88,7 +88,7 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
             expected=command.expected_version,
             current=schedule["version"],
         )
-    subject = Subject.of_row(schedule, grace)
+    subject = Subject.of_row(_on_its_grid(db, schedule), grace)
     begin, end = subject.instant(command.start), subject.instant(command.end)
     if end <= begin:
         raise ValidationFailed.of("end", "is not after the begin of the range")
@@ -139,8 +139,15 @@ def _looked_at(db: Connection, command: m.Viewed, grace: int) -> tuple[datetime,
 def _subject(db: Connection, command: m.Viewed, now: datetime, grace: int) -> Subject:
     if command.definition is not None:
         return Subject.of_definition(command.definition.model_dump(exclude_unset=True), now, grace)
-    row = slots.schedule(db, command.schedule_id or "")
+    row = _on_its_grid(db, slots.schedule(db, command.schedule_id or ""))
     return Subject.of_row(row, grace, slots.runs(db, row["schedule_id"]) if row.get("max_runs") else 0)
+
+
+def _on_its_grid(db: Connection, row: slots.Row) -> slots.Row:
+    """An interval without a next slot counts from its latest one: from its creation only until its first change."""
+    if row["schedule_type"] != "interval" or row["next_run"] is not None:
+        return row
+    return {**row, "anchor": slots.last(db, row["schedule_id"])}
 
 
 def _downtime(subject: Subject, one: m.Span) -> Downtime:

@@ -273,6 +273,22 @@ def test_a_backfill_leaves_slots_of_the_ledger_alone(fleet: RunningFleet) -> Non
     assert (kinds.count("scheduled"), kinds.count("backfill")) == (10, 10)
 
 
+def test_a_backfill_knows_the_slots_of_an_interval_that_has_ended(fleet: RunningFleet) -> None:
+    """AT-H11: also when its period was changed on the way."""
+    schedule = create(fleet, interval_minutes=60)
+    rewind(fleet, schedule, 130)
+    ends = "UPDATE scheduled_reviews SET interval_minutes = 1, end_at = clock_timestamp() WHERE schedule_id = :id"
+    run(fleet, ends, id=schedule["schedule_id"])
+    dispatch(fleet)
+    waiting(lambda: len(ledger(fleet, schedule)) == 3)
+    found = backfill(fleet, schedule, ledger(fleet, schedule)[0].nominal_utc, 2, include_skipped=False)
+    assert (found["added"], sum(found["left_out"].values())) == (0, 2)
+    between = ledger(fleet, schedule)[0].nominal_utc + timedelta(seconds=30)
+    told = fleet.call("schedule.explain", schedule_id=schedule["schedule_id"], at=between.isoformat())
+    assert told["verdict"] == "not_a_slot"
+    assert datetime.fromisoformat(told["before"]) == between - timedelta(seconds=30)
+
+
 def test_a_backfill_refuses_what_it_cannot_keep(fleet: RunningFleet) -> None:
     schedule, begin = a_past(fleet)
     with pytest.raises(ValidationFailed, match="more than 1,000 slots"):
