@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from reviews.starts import starts
+from reviews.starts import Start, starts
 from reviews.subject import Subject
 from sessionfleet.errors import ValidationFailed
 
@@ -29,36 +29,29 @@ def choose(
     subject: Subject,
     begin: datetime,
     end: datetime,
-    taken: Mapping[datetime, set[str]],
+    taken: Callable[[], Mapping[datetime, set[str]]],
     *,
     next_run: datetime | None,
     include_skipped: bool = False,
 ) -> list[Choice]:
     """The slots in [``begin``, ``end``). Raises ValidationFailed when there are more than CAP.
 
-    Slots from ``next_run`` on are settled by the dispatcher. ``taken``: see :func:`reviews.store.slots.taken`.
+    Slots from ``next_run`` on are settled by the dispatcher. ``taken`` reads what the ledger has of the range
+    (:func:`reviews.store.slots.taken`), and is not asked about one with too many slots.
     """
-    found = list(islice(_choices(subject, begin, end, taken, next_run, include_skipped), CAP + 1))
+    found = list(islice(starts(subject.rule, subject.schedule_id, begin, end), CAP + 1))
     if len(found) > CAP:
         last = found[CAP].nominal.isoformat()
         raise ValidationFailed.of(
             "end", f"the range has more than {CAP:,} slots; end it by {last} and go on from there"
         )
-    return found
+    ledger = taken() if found else {}
+    against = ["backfill", "scheduled", *(() if include_skipped else ("skipped",))]
+    return [Choice(one.nominal, _against(one, ledger.get(one.nominal, set()), against, next_run)) for one in found]
 
 
-def _choices(
-    subject: Subject,
-    begin: datetime,
-    end: datetime,
-    taken: Mapping[datetime, set[str]],
-    next_run: datetime | None,
-    include_skipped: bool,
-) -> Iterator[Choice]:
-    for one in starts(subject.rule, subject.schedule_id, begin, end):
-        has = taken.get(one.nominal, set())
-        against = ["backfill", "scheduled", *(() if include_skipped else ("skipped",))]
-        reason = next((word for word in against if word in has), None)
-        if reason is None and next_run is not None and one.nominal >= next_run:
-            reason = "unsettled"
-        yield Choice(one.nominal, reason or one.reason)
+def _against(one: Start, has: set[str], against: Sequence[str], next_run: datetime | None) -> str | None:
+    reason = next((word for word in against if word in has), None)
+    if reason is None and next_run is not None and one.nominal >= next_run:
+        return "unsettled"
+    return reason or one.reason

@@ -42,7 +42,7 @@ FLEET_QUEUES = frozenset({"sessions", "maintenance", "reviews"})
 def create(db: Connection, command: m.CreateSchedule, now: datetime) -> Document:
     """A new schedule; raises InvalidSchedule or PayloadTooLarge with nothing stored."""
     given = command.model_dump()
-    rule = Rule.of(given)
+    rule = Rule.of(given, anchor=now)
     check(rule, now)
     _check_handler(given)
     _check_sizes(given)

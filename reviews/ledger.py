@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Literal
 
 from reviews import recurrence
+from reviews.occurrences import occurrences
 from reviews.placement import Placement, place
 from reviews.rule import Rule
 
@@ -119,7 +120,10 @@ def plan(rule: Rule, next_run: datetime, now: datetime, policy: Policy, limit: i
         elif now - nominal > grace:
             reason = "misfire"
         fates.append(Slot(nominal, placement.start if reason is None else None, reason))
-    fit = _coalesced(fates, now, policy.coalesce, backlog)
+    fit = _coalesced(fates, now, policy.coalesce)
+    late = policy.coalesce == "latest" and any(slot.reason is None for slot in fit)
+    if late and following is not None and _fits_later(rule, policy, following, now, grace):
+        fit = [slot if slot.reason else Slot(slot.nominal, reason="coalesced") for slot in fit]
     if policy.latest_wins:
         fit = _only_latest(fit)
     return Plan(*_limited(fit, policy, following))
@@ -131,12 +135,22 @@ def _place(rule: Rule, policy: Policy, nominal: datetime, following: datetime | 
     return place(rule, policy.schedule_id, nominal, following)
 
 
-def _coalesced(slots: Sequence[Slot], now: datetime, coalesce: Coalesce, backlog: bool) -> list[Slot]:
+def _fits_later(rule: Rule, policy: Policy, first: datetime, now: datetime, grace: timedelta) -> bool:
+    """Whether one of the due slots from ``first`` on may run, so that it is later than all before it."""
+    for nominal, following in pairwise(chain((first,), occurrences(rule, first), (None,))):
+        if nominal is None or nominal > now:
+            break
+        if now - nominal <= grace and _place(rule, policy, nominal, following).reason is None:
+            return True
+    return False
+
+
+def _coalesced(slots: Sequence[Slot], now: datetime, coalesce: Coalesce) -> list[Slot]:
     fit = [slot for slot in slots if slot.reason is None]
     reason: Reason = "coalesced"
     match coalesce:
         case "latest":
-            chosen = [] if backlog else fit[-1:]
+            chosen = fit[-1:]
         case "earliest":
             chosen = fit[:1]
         case "all":

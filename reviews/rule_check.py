@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 from typing import get_args
 
 from reviews import blackouts, cron, windows, zones
-from reviews.occurrences import next_after, occurrences
+from reviews.occurrences import HORIZON, next_after, occurrences, one_time
 from reviews.placement import place
 from reviews.rule import DEFAULTS, MonthEnd, Rule, WindowPolicy
 from reviews.rule_types import FIELDS, TYPES, refuse
@@ -41,8 +41,8 @@ def check(rule: Rule, now: datetime | None = None) -> None:
 
     That is an unknown type, zone or choice, a number out of range, a field that is missing, has no meaning
     for the type or contradicts another, a cron expression that cannot be read or falls on no day. With
-    ``now`` (aware) also a time in the past, a rule without a slot in 100 years, and windows that all of the
-    next 60 slots (of a week or more) miss.
+    ``now`` (aware) also a time in the past, a rule without a slot in 100 years or by its end (an interval only
+    when it has an anchor), and windows that all of the next 60 slots (of a week or more) miss.
     """
     if rule.schedule_type not in TYPES:
         refuse(rule, "schedule_type", f"{rule.schedule_type!r} is not one of {', '.join(TYPES)}")
@@ -90,10 +90,11 @@ def _check_start(rule: Rule) -> None:
 def _check_future(rule: Rule, now: datetime) -> None:
     if rule.end_at is not None and rule.end_at <= now:
         refuse(rule, "end_at", f"{rule.end_at.isoformat()} lies in the past")
-    if rule.schedule_type == "interval":
+    interval = rule.schedule_type == "interval"
+    if not (interval and rule.anchor is None) and next_after(rule, now) is None:
+        _refuse_empty(rule, now)
+    if interval:
         return
-    if next_after(rule, now) is None:
-        _refuse_empty(rule)
     slots = list(islice(occurrences(rule, now), _SAMPLE + 1))
     if not rule.windows or (rule.schedule_type != "one_time" and slots[-1] - slots[0] < _A_WEEK):
         return
@@ -102,9 +103,11 @@ def _check_future(rule: Rule, now: datetime) -> None:
         refuse(rule, "windows", f"none of the next {len(slots)} slots starts in one of them")
 
 
-def _refuse_empty(rule: Rule) -> None:
-    if rule.schedule_type == "one_time":
-        refuse(rule, "scheduled_time", f"{rule.scheduled_time} in {rule.timezone} lies in the past")
+def _refuse_empty(rule: Rule, now: datetime) -> None:
+    slot = one_time(rule) if rule.schedule_type == "one_time" else None
+    if slot is not None and (slot <= now or slot > now + HORIZON):
+        where = "in the past" if slot <= now else "more than 100 years ahead"
+        refuse(rule, "scheduled_time", f"{rule.scheduled_time} in {rule.timezone} lies {where}")
     if rule.end_at is not None:
         refuse(rule, "end_at", f"{rule.end_at.isoformat()} comes before the first slot")
     field = next(name for name in ("cron_expression", "anchor_date", "last_business_day") if getattr(rule, name))

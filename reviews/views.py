@@ -23,24 +23,21 @@ from sessionfleet.messages import schedule_views as m
 
 def coming(db: Connection, command: m.NextRun, grace: int) -> Document:
     """The next slots (H-04)."""
-    now = slots.clock(db)
-    subject = _subject(db, command, now, grace)
+    now, subject = _looked_at(db, command, grace)
     after = now if command.after is None else subject.instant(command.after)
     return next_run(subject, after, command.limit)
 
 
 def previewed(db: Connection, command: m.PreviewSchedule, grace: int) -> Document:
     """The slots of a range."""
-    now = slots.clock(db)
-    subject = _subject(db, command, now, grace)
+    now, subject = _looked_at(db, command, grace)
     begin, end = span(subject, command.year, command.start, command.end, now)
     return preview(subject, begin, end, command.limit)
 
 
 def simulated(db: Connection, command: m.SimulateSchedule, grace: int) -> Document:
     """A range as the ledger would see it."""
-    now = slots.clock(db)
-    subject = _subject(db, command, now, grace)
+    now, subject = _looked_at(db, command, grace)
     begin, end = span(subject, command.year, command.start, command.end, now)
     downtime = [_downtime(subject, one) for one in command.downtime]
     fated = fates(subject, begin, end, downtime, command.run_seconds)
@@ -51,7 +48,7 @@ def explained(db: Connection, command: m.ExplainSchedule, grace: int) -> Documen
     """Why one slot ran or did not; also of a deleted schedule."""
     now = slots.clock(db)
     schedule = slots.schedule(db, command.schedule_id, deleted=True)
-    subject = Subject.of_row(schedule, grace)
+    subject = Subject.of_row(_on_its_grid(db, schedule), grace)
     at = None if command.at is None else subject.instant(command.at)
     if at is None:
         row = slots.latest(db, command.schedule_id)
@@ -91,7 +88,7 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
             expected=command.expected_version,
             current=schedule["version"],
         )
-    subject = Subject.of_row(schedule, grace)
+    subject = Subject.of_row(_on_its_grid(db, schedule), grace)
     begin, end = subject.instant(command.start), subject.instant(command.end)
     if end <= begin:
         raise ValidationFailed.of("end", "is not after the begin of the range")
@@ -101,7 +98,7 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
         subject,
         begin,
         end,
-        slots.taken(db, command.schedule_id, begin, end),
+        lambda: slots.taken(db, command.schedule_id, begin, end),
         next_run=schedule["next_run"],
         include_skipped=command.include_skipped,
     )
@@ -130,11 +127,27 @@ def backfilled(db: Connection, command: m.BackfillSchedule, now: datetime, grace
     }
 
 
+def _looked_at(db: Connection, command: m.Viewed, grace: int) -> tuple[datetime, Subject]:
+    """The time, and what the rest is computed from. That may take longer than the server leaves an idle transaction
+    alone, so there is none from here on."""
+    now = slots.clock(db)
+    subject = _subject(db, command, now, grace)
+    db.rollback()
+    return now, subject
+
+
 def _subject(db: Connection, command: m.Viewed, now: datetime, grace: int) -> Subject:
     if command.definition is not None:
         return Subject.of_definition(command.definition.model_dump(exclude_unset=True), now, grace)
-    row = slots.schedule(db, command.schedule_id or "")
+    row = _on_its_grid(db, slots.schedule(db, command.schedule_id or ""))
     return Subject.of_row(row, grace, slots.runs(db, row["schedule_id"]) if row.get("max_runs") else 0)
+
+
+def _on_its_grid(db: Connection, row: slots.Row) -> slots.Row:
+    """An interval without a next slot counts from its latest one: from its creation only until its first change."""
+    if row["schedule_type"] != "interval" or row["next_run"] is not None:
+        return row
+    return {**row, "anchor": slots.last(db, row["schedule_id"])}
 
 
 def _downtime(subject: Subject, one: m.Span) -> Downtime:

@@ -57,7 +57,7 @@ class Windows:
         return not self.windows or any(begin <= wall < end for begin, end in _spans(self, wall.date()))
 
     def opens_after(self, instant: datetime, tz: ZoneInfo) -> datetime | None:
-        """The next opening later than ``instant``, in UTC; one in a clock gap is at its end."""
+        """The next opening later than ``instant``, in UTC; one in a clock gap is at its end, if it lasts longer."""
         return _first_after(instant, _edges(self, instant.astimezone(tz).date(), tz)[0])
 
     def closes_after(self, instant: datetime, tz: ZoneInfo) -> datetime | None:
@@ -76,7 +76,8 @@ def _spans(windows: Windows, day: date) -> tuple[tuple[datetime, datetime], ...]
 def _edges(windows: Windows, day: date, tz: ZoneInfo) -> tuple[list[datetime], list[datetime]]:
     """Their openings and closings in UTC, each in order."""
     begins, ends = zip(*_spans(windows, day), strict=True) if windows.windows else ((), ())
-    return _instants(begins, tz), _instants(ends, tz)
+    openings = [at for at in _instants(begins, tz) if windows.is_open(at.astimezone(tz).replace(tzinfo=None))]
+    return openings, _instants(ends, tz)
 
 
 def _instants(walls: Iterable[datetime], tz: ZoneInfo) -> list[datetime]:

@@ -82,7 +82,7 @@ def _patiently(settings: Settings, name: str, ask: Callable[[str], None]) -> Non
             time.sleep(settings.redis_retry_delay_ms / 1000 * 2 ** (attempt - 1))
         try:
             return ask(getattr(settings, name))
-        except (psycopg2.Error, RedisError, OSError) as error:
+        except (psycopg2.Error, RedisError, OSError, UnicodeError) as error:
             reason = f"cannot be used ({_first_line(error)})"
         except _TooOld as error:
             raise _unusable(settings, name, str(error)) from None

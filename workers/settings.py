@@ -20,7 +20,16 @@ from sessionfleet.errors import FleetError
 from workers.settings_environment import PREFIX, Read, from_environment, preset
 from workers.settings_fields import Fields
 from workers.settings_kinds import Spec, spec_of
-from workers.settings_urls import MASK, is_url, mask, postgres_url, redis_database, with_redis_database
+from workers.settings_urls import (
+    MASK,
+    host_in_url,
+    is_host,
+    is_url,
+    mask,
+    postgres_url,
+    redis_database,
+    with_redis_database,
+)
 
 _DERIVED = {"broker_url": 0, "cache_url": 1, "beat_url": 2, "result_url": 3}
 
@@ -102,7 +111,7 @@ class Settings(Fields):
 
     def _derived(self) -> dict[str, str]:
         login = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
-        base = self.redis_url or f"redis://{login}{self.redis_host}:{self.redis_port}"
+        base = self.redis_url or f"redis://{login}{host_in_url(self.redis_host)}:{self.redis_port}"
         first = redis_database(base)
         first = self.redis_db if first is None else first
         values = {
@@ -131,6 +140,8 @@ def _fits(value: Any, spec: Spec, environment: str) -> bool:
             return value in spec.choices
         case "url":
             return value == "" or is_url(value, spec.choices)
+        case "host":
+            return is_host(value)
         case "switch" | "text":
             return True
 

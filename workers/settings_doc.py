@@ -90,6 +90,8 @@ def _bounds(spec: Spec) -> str:
             return ", ".join(spec.choices)
         case "url":
             return ", ".join(f"`{scheme}://`" for scheme in spec.choices)
+        case "host":
+            return "name or address"
         case "text":
             return "secret" if spec.secret else "text"
 

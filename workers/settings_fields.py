@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from workers.settings_kinds import choice, count, duration, durations, switch, text, url
+from workers.settings_kinds import choice, count, duration, durations, host, switch, text, url
 
 Environment = Literal["development", "test", "staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "test", "staging", "production")
@@ -48,7 +48,7 @@ class Servers(Group):
         "number N (redis_db where it has none) gives broker N, cache N+1, beat N+2, results N+3, modulo 16.",
         *_REDIS,
     )
-    redis_host: str = text("localhost", "P-02", "Used when redis_url is not set.")
+    redis_host: str = host("localhost", "P-02", "Used when redis_url is not set.")
     redis_port: int = count(6379, "P-02", "Used when redis_url is not set.", high=65535)
     redis_db: int = count(0, "P-02", "First of the four database numbers.", low=0, high=15)
     redis_password: str = text("", "P-02", "Used when redis_url is not set.", secret=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-Kind = Literal["count", "duration", "switch", "text", "url", "choice", "durations"]
+Kind = Literal["count", "duration", "switch", "text", "host", "url", "choice", "durations"]
 
 WEEK = 604_800
 MILLION = 1_000_000
@@ -67,6 +67,8 @@ class Spec:
                 return "redis://[[user]:password@]host[:port][/N] or rediss://..., N from 0 to 15"
             case "url":
                 return "a URL starting with " + " or ".join(f"{scheme}://" for scheme in self.choices)
+            case "host":
+                return "the name or the address of a machine, without port"
             case "text":
                 return "text"
 
@@ -109,6 +111,11 @@ def switch(default: bool, row: str, meaning: str, later: str = "") -> Any:
 def text(default: str, row: str, meaning: str, secret: bool = False, later: str = "") -> Any:
     """Free text."""
     return _field(default, meaning, Spec("text", row, secret=secret, later=later))
+
+
+def host(default: str, row: str, meaning: str) -> Any:
+    """The name or the address of a machine."""
+    return _field(default, meaning, Spec("host", row))
 
 
 def choice(default: str, row: str, meaning: str, *choices: str) -> Any:

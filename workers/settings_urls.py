@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from redis import ConnectionPool
 
 MASK = "***"
 
 
 def is_url(value: str, schemes: tuple[str, ...]) -> bool:
-    """Whether it parses, has one of the schemes, and a Redis URL names a host and a database number."""
+    """Whether it parses, has one of the schemes, and a Redis URL names a host, a database number and options that
+    redis-py knows."""
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018  (raises on a port that is no number)
@@ -19,7 +23,34 @@ def is_url(value: str, schemes: tuple[str, ...]) -> bool:
         return False
     if "redis" not in schemes:
         return True
-    return bool(parts.hostname) and re.fullmatch(r"/?(\d|1[0-5])?", parts.path) is not None
+    return bool(parts.hostname) and re.fullmatch(r"/?(\d|1[0-5])?", parts.path) is not None and _is_known(value)
+
+
+def _is_known(redis_url: str) -> bool:
+    try:
+        ConnectionPool.from_url(redis_url).make_connection()  # connects to nothing
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def is_host(value: str) -> bool:
+    """Whether it can stand for the host in a URL: a name, an IPv4 address, or an IPv6 address, also in brackets."""
+    bracketed = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    return re.fullmatch(r"[\w.-]+", value) is not None or _is_ipv6(bracketed)
+
+
+def host_in_url(value: str) -> str:
+    """An IPv6 address in the brackets that URLs want, any other host as it is."""
+    return f"[{value}]" if _is_ipv6(value) else value
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        IPv6Address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def postgres_url(value: str) -> str:
@@ -43,6 +74,6 @@ def with_redis_database(value: str, number: int) -> str:
 
 
 def mask(value: str) -> str:
-    """The URL without its password, wherever it stands."""
-    value = re.sub(r"(://[^/@:]*):[^/]*@", rf"\1:{MASK}@", value)
+    """The URL without its password, wherever it stands; one with a slash that should have been ``%2F`` goes too."""
+    value = re.sub(r"(://[^/@:]*):.*@", rf"\1:{MASK}@", value)
     return re.sub(r"([?&]password=)[^&]*", rf"\1{MASK}", value)

@@ -43,6 +43,13 @@ def latest(db: Connection, schedule_id: str) -> Row | None:
     return _first(db, statement.order_by(_e.nominal_utc.desc(), _e.kind.desc()))
 
 
+def last(db: Connection, schedule_id: str) -> datetime | None:
+    """The latest slot that the schedule itself had."""
+    statement = select(func.max(_e.nominal_utc)).where(_e.schedule_id == schedule_id, _e.kind == "scheduled")
+    found: datetime | None = db.execute(statement).scalar_one()
+    return found
+
+
 def within(db: Connection, schedule_id: str, begin: datetime, end: datetime) -> Row | None:
     """The ledger row of the first slot in [``begin``, ``end``); that of the schedule before a backfilled one."""
     statement = select(*_e).where(_e.schedule_id == schedule_id, _e.kind.in_(SLOTS))

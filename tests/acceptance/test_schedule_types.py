@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sessionfleet.errors import InvalidSchedule
 from tests.support import RunningFleet
 from tests.support.scheduling import dispatch, ended, get, rewind
 
@@ -141,3 +142,6 @@ def test_no_slot_is_later_than_end_at(fleet: RunningFleet) -> None:
     key = {"schedule_id": made["schedule_id"]}
     soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
     assert fleet.call("schedule.update", **key, end_at=soon)["next_run"] is None
+    with pytest.raises(InvalidSchedule) as caught:
+        create(fleet, schedule_type="interval", interval_minutes=60, end_at=soon)
+    assert caught.value.details["field"] == "end_at"

@@ -136,6 +136,33 @@ def test_views_refuse_what_does_not_fit(fleet: RunningFleet) -> None:
         fleet.call("schedule.preview", definition=daily, start="2027-01-01T00:00", end="2029-01-01T00:00")
 
 
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"]
+)
+def test_times_at_the_ends_of_the_calendar_are_refused_by_name(fleet: RunningFleet, at: str) -> None:
+    one = {"schedule_id": create(fleet)["schedule_id"]}
+    spans = [{"start": at, "end": "2027-01-02T00:00:00Z"}]
+    for task, field, arguments in (
+        ("next_run", "after", {"after": at}),
+        ("preview", "start", {"start": at}),
+        ("preview", "end", {"start": "2027-01-01T00:00:00Z", "end": at}),
+        ("simulate", "downtime.0.start", {"year": 2027, "downtime": spans}),
+        ("explain", "at", {"at": at}),
+        ("backfill", "start", {"start": at, "end": "2026-01-01T00:00:00Z"}),
+    ):
+        with pytest.raises(ValidationFailed) as caught:
+            fleet.call(f"schedule.{task}", **one, **arguments)
+        assert caught.value.details["fields"][0]["field"] == field
+
+
+def test_an_end_that_is_no_instant_in_utc_is_refused_by_name(fleet: RunningFleet) -> None:
+    for at in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"):
+        with pytest.raises(InvalidSchedule) as caught:
+            create(fleet, end_at=at)
+        assert caught.value.details["field"] == "end_at"
+    assert create(fleet, end_at="9999-12-31T23:59:59Z")["end_at"] == "9999-12-31T23:59:59+00:00"
+
+
 def explain(fleet: RunningFleet, schedule: dict[str, Any], at: Any = None) -> tuple[str, str]:
     given = {} if at is None else {"at": at}
     told = fleet.call("schedule.explain", schedule_id=schedule["schedule_id"], **given)
@@ -244,6 +271,22 @@ def test_a_backfill_leaves_slots_of_the_ledger_alone(fleet: RunningFleet) -> Non
     assert made_up["added"] == 9
     kinds = [slot.kind for slot in ledger(fleet, schedule)]
     assert (kinds.count("scheduled"), kinds.count("backfill")) == (10, 10)
+
+
+def test_a_backfill_knows_the_slots_of_an_interval_that_has_ended(fleet: RunningFleet) -> None:
+    """AT-H11: also when its period was changed on the way."""
+    schedule = create(fleet, interval_minutes=60)
+    rewind(fleet, schedule, 130)
+    ends = "UPDATE scheduled_reviews SET interval_minutes = 1, end_at = clock_timestamp() WHERE schedule_id = :id"
+    run(fleet, ends, id=schedule["schedule_id"])
+    dispatch(fleet)
+    waiting(lambda: len(ledger(fleet, schedule)) == 3)
+    found = backfill(fleet, schedule, ledger(fleet, schedule)[0].nominal_utc, 2, include_skipped=False)
+    assert (found["added"], sum(found["left_out"].values())) == (0, 2)
+    between = ledger(fleet, schedule)[0].nominal_utc + timedelta(seconds=30)
+    told = fleet.call("schedule.explain", schedule_id=schedule["schedule_id"], at=between.isoformat())
+    assert told["verdict"] == "not_a_slot"
+    assert datetime.fromisoformat(told["before"]) == between - timedelta(seconds=30)
 
 
 def test_a_backfill_refuses_what_it_cannot_keep(fleet: RunningFleet) -> None:

@@ -24,7 +24,10 @@ TIMEOUT = 120.0
 """Seconds for an answer: a year of minutes with windows takes a while on a busy machine."""
 
 STEP = 200
-"""Slots of one call of a long backfill, about; a day is never split."""
+"""Slots of one call of a long backfill, about; a day is split only where it must be."""
+
+MOST = 1000
+"""Slots that schedule.backfill takes at once."""
 
 
 class Moment(click.ParamType[Any]):
@@ -379,16 +382,32 @@ def _backfilled(fleet: Fleet, given: Document, *, run: bool) -> Document:
 
 
 def _pieces(fleet: Fleet, schedule_id: str, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The range cut at midnights of the schedule's zone."""
+    """The range cut at midnights of the schedule's zone, and within days that have too many slots for one call."""
     found = fleet.call("schedule.preview", timeout=TIMEOUT, schedule_id=schedule_id, start=begin, end=end, limit=0)
     edges, count = [begin], 0
-    for day, one in sorted(found["days"].items()):
-        slots = one["runs"] + one["skipped"]
+    days = {datetime.fromisoformat(day): one["runs"] + one["skipped"] for day, one in sorted(found["days"].items())}
+    for midnight, slots in days.items():
         if count and count + slots > STEP:
-            edges.append(datetime.fromisoformat(day))
+            edges.append(midnight)
             count = 0
+        if slots > MOST:
+            over = end if midnight == max(days) else midnight + timedelta(days=1)
+            edges += _every(STEP, fleet, schedule_id, edges[-1], over)
         count += slots
     return list(zip(edges, [*edges[1:], end], strict=True))
+
+
+def _every(step: int, fleet: Fleet, schedule_id: str, begin: datetime, end: datetime) -> list[datetime]:
+    """Every ``step``-th slot of a range, but for the first."""
+    slots: list[str] = []
+    start: datetime | str | None = begin
+    while start is not None:
+        page = fleet.call(
+            "schedule.preview", timeout=TIMEOUT, schedule_id=schedule_id, start=start, end=end, limit=10000
+        )
+        slots += [one["nominal_utc"] for one in page["items"]]
+        start = page["next_start"]
+    return [datetime.fromisoformat(slot) for slot in slots[step::step]]
 
 
 @contextmanager

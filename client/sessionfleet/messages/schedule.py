@@ -6,10 +6,10 @@ with VALIDATION_FAILED, here and in the worker alike.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from sessionfleet.errors import InvalidSchedule, ScheduleNotFound, ValidationFailed, VersionConflict
 from sessionfleet.jsonvalue import JsonObject
@@ -62,6 +62,16 @@ HandlerTimeout = Annotated[
     Field(ge=1, le=86400, description="A handler silent for so many seconds is taken for lost; it is tried again."),
 ]
 
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+    return value
+
+
+EndAt = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Window = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -120,7 +130,7 @@ class Recurrence(Message):
     blackouts: Annotated[list[Window], Field(max_length=1000)] = Field(
         default_factory=list, description="Local days or times without runs: `2026-12-24/2027-01-01`, `05-01`."
     )
-    end_at: AwareDatetime | None = Field(None, description="No slot is later (H-19).")
+    end_at: EndAt | None = Field(None, description="No slot is later (H-19).")
 
     @classmethod
     def parse(cls, arguments: dict[str, Any]) -> Self:

@@ -1,6 +1,6 @@
 """schedule.next_run, preview, simulate, explain, backfill: what a schedule will do, would do and did (H-04, H-18).
 
-A time without an offset is wall time in the schedule's zone.
+A time without an offset is wall time in the schedule's zone. Times lie between the years 1900 and 9000.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from sessionfleet.errors import InvalidSchedule, ScheduleNotFound, ValidationFailed
 from sessionfleet.messages.base import Errors, Message, Name
@@ -25,6 +25,19 @@ from sessionfleet.messages.schedule_examples import invalid_schedule
 
 Items = Annotated[int, Field(ge=0, le=10000)]
 
+EARLIEST, LATEST = 1900, 9000
+"""Years: what is computed from an instant stays far from both ends of the calendar."""
+
+
+def _within_reach(value: datetime) -> datetime:
+    if not EARLIEST <= value.year <= LATEST:
+        raise ValueError(f"must lie between the years {EARLIEST} and {LATEST}")
+    return value
+
+
+When = Annotated[datetime, AfterValidator(_within_reach)]
+Anchor = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+
 START = "First instant of the range."
 END = "Instant at which the range is over; it is not part of it."
 
@@ -32,7 +45,7 @@ END = "Instant at which the range is over; it is not part of it."
 class Definition(Recurrence):
     """A schedule that need not be stored."""
 
-    anchor: AwareDatetime | None = Field(None, description="Of interval: any of its slots; default now.")
+    anchor: Anchor | None = Field(None, description="Of interval: any of its slots; default now.")
     enabled: bool = True
     coalesce: Coalesce = "latest"
     overlap: Overlap = "skip"
@@ -81,7 +94,7 @@ class NextRun(Viewed, name="schedule.next_run"):
     )
 
     limit: Limit = 10
-    after: datetime | None = Field(None, description="Slots later than this; default now.")
+    after: When | None = Field(None, description="Slots later than this; default now.")
 
 
 class Range(Viewed):
@@ -90,8 +103,8 @@ class Range(Viewed):
     year: Annotated[int, Field(ge=1970, le=2200)] | None = Field(
         None, description="A year of the schedule's zone, instead of start and end."
     )
-    start: datetime | None = Field(None, description=START + " Default now.")
-    end: datetime | None = Field(None, description=END + " Default 366 days after start.")
+    start: When | None = Field(None, description=START + " Default now.")
+    end: When | None = Field(None, description=END + " Default 366 days after start.")
 
     @model_validator(mode="after")
     def _one_range(self) -> Self:
@@ -117,8 +130,8 @@ class PreviewSchedule(Range, name="schedule.preview"):
 class Span(Message):
     """A time in which nothing was dispatched."""
 
-    start: datetime
-    end: datetime
+    start: When
+    end: When
 
 
 class SimulateSchedule(Range, name="schedule.simulate"):
@@ -149,7 +162,7 @@ class ExplainSchedule(Message, name="schedule.explain"):
     errors: ClassVar[Errors] = (ScheduleNotFound,)
 
     schedule_id: Name
-    at: datetime | None = Field(
+    at: When | None = Field(
         None, description="The slot; a whole second or minute finds the slot within it. Default: the latest."
     )
 
@@ -165,8 +178,8 @@ class BackfillSchedule(ScheduleWrite, name="schedule.backfill"):
         "items: [{nominal_utc, local, execution_id, reason}]}"
     )
 
-    start: datetime = Field(description=START)
-    end: datetime = Field(description=END + " Not later than now.")
+    start: When = Field(description=START)
+    end: When = Field(description=END + " Not later than now.")
     dry_run: bool = Field(True, description="Only say what would be done.")
     include_skipped: bool = Field(
         False, description="Also slots that the ledger has as skipped; their rows stay beside the new ones."

@@ -145,6 +145,15 @@ def test_a_long_backfill_goes_in_pieces(run: Run, hourly: str) -> None:
     assert slots == sorted(set(slots))
 
 
+def test_a_backfill_goes_in_pieces_within_a_day_too(run: Run, fleet: RunningFleet, hourly: str) -> None:
+    fleet.call("schedule.update", schedule_id=hourly, interval_minutes=1)
+    words = ["schedule", "backfill", hourly, "--from", "2026-03-01T12:00", "--to", "2026-03-03T20:00", "--json"]
+    found = answer(run(*words))
+    assert (found["found"], found["added"]) == (56 * 60, 56 * 60)
+    slots = [slot["nominal_utc"] for slot in found["items"]]
+    assert slots == sorted(set(slots))
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -74,6 +74,16 @@ def test_a_backlog_beyond_the_limit_runs_nothing_and_stays_due() -> None:
     assert decided.next_run == ago(minutes=4)
 
 
+def test_the_latest_of_a_backlog_runs_even_if_what_comes_behind_it_may_not() -> None:
+    next_run: datetime | None = ago(seconds=1100)  # in two portions; the second is blacked out
+    ran = []
+    while next_run is not None and next_run <= NOW:
+        decided = decide(next_run, seconds=1, blackouts=("2026-03-29T11:58:20/2026-03-29T13:00:00",))
+        ran += [slot.nominal for slot in decided.slots if slot.reason is None]
+        next_run = decided.next_run
+    assert ran == [ago(seconds=101)]
+
+
 def test_coalesce_says_which_late_slots_run() -> None:
     late = ago(minutes=3, seconds=30)
     assert reasons(decide(late, coalesce="earliest", room=9)) == [None, *["coalesced"] * 3]
@@ -134,6 +144,8 @@ def test_windows_and_blackouts_skip_and_jitter_moves_the_start_only() -> None:
 def test_a_pause_outranks_everything_and_a_misfire_the_window() -> None:
     assert reasons(decide(ago(seconds=1), enabled=False, blackouts=("2026-03-29",), left=0)) == ["paused"]
     assert reasons(decide(ago(seconds=301), seconds=3600, blackouts=("2026-03-29",))) == ["misfire"]
+    closed = {"blackouts": ("2026-03-29",), "windows": ("MON-FRI 00:00-24:00",)}
+    assert reasons(decide(ago(seconds=1), **closed)) == ["blackout"]
 
 
 @given(

@@ -108,6 +108,14 @@ def test_a_weekly_window_that_is_over_opens_a_week_later() -> None:
     assert placed("2026-03-27 12:00", **weekly) == ("2026-04-03 08:00", None)
 
 
+def test_a_window_that_a_jump_swallows_does_not_open_that_day() -> None:
+    berlin: dict[str, Any] = {"timezone": "Europe/Berlin", "window_policy": "wait"}
+    jump, next_day = "2026-03-29 00:00", "2026-03-29 23:00"  # 01:00 in Berlin; its clock jumps from 02:00 to 03:00
+    assert placed(jump, next_day, windows=("02:00-02:30",), **berlin) == (None, "window")
+    assert placed(jump, next_day, windows=("02:00-03:00",), **berlin) == (None, "window")
+    assert placed(jump, next_day, windows=("02:30-03:30",), **berlin) == ("2026-03-29 01:00", None)
+
+
 def test_windows_are_local_and_open_after_a_jump() -> None:
     berlin: dict[str, Any] = {"timezone": "Europe/Berlin", "windows": ("02:30-04:00",), "window_policy": "wait"}
     assert placed("2026-03-28 00:00", **berlin) == ("2026-03-28 01:30", None)

@@ -142,10 +142,38 @@ def test_what_all_types_have_is_checked_for_all(schedule_type: str, field: str, 
             {"schedule_type": "one_time", "scheduled_time": "2026-03-27T15:59", "timezone": "Asia/Dubai"},
         ),
         ("end_at", {"schedule_type": "daily", "end_at": NOW + timedelta(hours=12, seconds=-1)}),
+        (
+            "end_at",
+            {
+                "schedule_type": "interval",
+                "interval_minutes": 60,
+                "end_at": NOW + timedelta(minutes=59),
+                "anchor": NOW,
+            },
+        ),
+        (
+            "end_at",
+            {"schedule_type": "one_time", "scheduled_time": "2026-06-01T09:00", "end_at": NOW + timedelta(days=1)},
+        ),
     ],
 )
 def test_what_does_not_fit_its_type_is_named(field: str, values: dict[str, Any]) -> None:
     refused(field, **values)
+
+
+def test_a_one_time_too_far_ahead_is_not_called_past() -> None:
+    assert "more than 100 years ahead" in refused(
+        "scheduled_time", schedule_type="one_time", scheduled_time="2150-01-01T00:00"
+    )
+    assert "in the past" in refused("scheduled_time", schedule_type="one_time", scheduled_time="2026-03-27T12:00")
+
+
+def test_an_interval_may_end_after_a_slot_of_its_grid() -> None:
+    hourly: dict[str, Any] = {"schedule_type": "interval", "interval_minutes": 60}
+    check(Rule(**hourly, end_at=NOW + timedelta(minutes=60), anchor=NOW), NOW)
+    check(Rule(**hourly, end_at=NOW + timedelta(minutes=9)), NOW)  # an update ends one this way
+    check(Rule(**hourly, end_at=NOW + timedelta(minutes=10), anchor=NOW + timedelta(minutes=10)), NOW)
+    refused("end_at", **hourly, end_at=NOW + timedelta(minutes=9), anchor=NOW + timedelta(minutes=10))
 
 
 def test_a_one_time_in_a_jump_or_a_repeated_hour_needs_a_policy_that_keeps_it() -> None:

@@ -282,7 +282,7 @@ def test_a_slot_is_found_within_its_minute_or_second() -> None:
 
 def chosen(taken: dict[datetime, set[str]], minutes: int = 6, **values: Any) -> list[str | None]:
     end = NOW + minutes * MINUTE
-    found = choose(every_minute(), NOW, end, taken, **{"next_run": NOW + 5 * MINUTE, **values})
+    found = choose(every_minute(), NOW, end, lambda: taken, **{"next_run": NOW + 5 * MINUTE, **values})
     return [one.reason for one in found]
 
 
@@ -297,3 +297,11 @@ def test_a_backfill_has_an_end() -> None:
     assert len(chosen({}, CAP)) == CAP
     with pytest.raises(ValidationFailed, match="more than 1,000 slots; end it by 2026-01-01T16:40:00"):
         chosen({}, CAP + 1)
+
+
+def test_a_backfill_of_too_many_slots_does_not_read_the_ledger() -> None:
+    def taken() -> dict[datetime, set[str]]:
+        raise AssertionError("read")
+
+    with pytest.raises(ValidationFailed, match="more than 1,000 slots"):
+        choose(every_minute(), NOW - timedelta(days=3650), NOW, taken, next_run=None)

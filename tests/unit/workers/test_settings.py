@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -106,6 +107,7 @@ def test_every_alias_is_read_and_fleet_wins(alias: str) -> None:
         "duration": (str(spec.low + 7), (spec.low + 7) * factor, str(spec.low + 8), spec.low + 8),
         "switch": ("true", True, "false", False),
         "text": ("one", "one", "two", "two"),
+        "host": ("one", "one", "two", "two"),
         "url": ("redis://one/3", "redis://one/3", "redis://two/4", "redis://two/4"),
     }[spec.kind]
     assert getattr(load({alias: given_value}), name) == expected
@@ -156,6 +158,19 @@ def test_host_and_port_make_the_url_with_and_without_password(password: str) -> 
     Settings.load({"FLEET_REDIS_URL": settings.redis_url})
 
 
+@pytest.mark.parametrize("host", ["box", "box.example.org", "my_box-2", "10.0.0.7", "::1", "[fe80::1]"])
+def test_a_host_is_a_name_or_an_address(host: str) -> None:
+    urls = load({"FLEET_REDIS_HOST": host})
+    assert {urlsplit(url).hostname for url in (urls.broker_url, urls.cache_url)} == {host.strip("[]")}
+    assert urls.broker_url.endswith(":6379/0")
+
+
+@pytest.mark.parametrize("host", ["a/b", "box:6379", "a b", "user@box", "box?x", "[::1", "::g", "redis://box"])
+def test_any_other_host_is_refused(host: str) -> None:
+    message = refusal({"FLEET_REDIS_HOST": host})
+    assert message.startswith(f"FLEET_REDIS_HOST is {host!r} but must be the name or the address of a machine")
+
+
 def test_an_explicit_url_of_one_database_is_kept() -> None:
     settings = load(redis_url="redis://one/4", cache_url="redis://other:1/9")
     assert settings.cache_url == "redis://other:1/9"
@@ -170,10 +185,25 @@ def test_a_plain_database_url_gets_its_driver(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:6379", "http://h/0", "redis://h/16", "redis://h/a", "redis://", "redis://h:port/0"]
+    "url",
+    [
+        *("localhost:6379", "http://h/0", "redis://h/16", "redis://h/a", "redis://", "redis://h:port/0"),
+        *("redis://h/0?colour=red", "redis://h/0?socket_timeout=long", "redis://h/0?db=one"),
+    ],
 )
 def test_a_bad_redis_url_is_refused(url: str) -> None:
     assert refusal({"FLEET_CACHE_URL": url}).startswith(f"FLEET_CACHE_URL is {url!r} but must be redis://")
+
+
+def test_options_of_redis_py_are_taken() -> None:
+    url = "redis://h/0?socket_timeout=3&health_check_interval=5"
+    assert load({"FLEET_CACHE_URL": url}).cache_url == url
+
+
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+def test_a_password_with_a_slash_is_not_shown_by_the_refusal(scheme: str) -> None:
+    message = refusal({"FLEET_REDIS_URL": f"{scheme}://u:hid/den@h/16"})
+    assert "den" not in message and f"{scheme}://u:***@h/16" in message
 
 
 def test_unknown_names_are_refused_with_the_nearest_name() -> None:

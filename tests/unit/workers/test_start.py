@@ -53,6 +53,17 @@ def test_a_bad_setting(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [WORKER, BEAT, FLOWER], ids=["worker", "beat", "flower"])
+def test_a_host_that_is_none(arguments: list[str]) -> None:
+    done = start(arguments, FLEET_REDIS_URL="", FLEET_REDIS_HOST="box/1")
+    assert_one_sentence(done, "FLEET_REDIS_HOST is 'box/1' but must be the name or the address of a machine")
+
+
+def test_a_host_that_no_server_of_names_takes() -> None:
+    done = start(BEAT, FLEET_REDIS_URL="redis://a..b/0")
+    assert_one_sentence(done, "FLEET_REDIS_URL leads to redis://a..b/0, which cannot be used")
+
+
+@pytest.mark.parametrize("arguments", [WORKER, BEAT, FLOWER], ids=["worker", "beat", "flower"])
 def test_an_unknown_setting(arguments: list[str]) -> None:
     assert_one_sentence(start(arguments, FLEET_POOLSIZE="3"), "FLEET_POOLSIZE is not a setting of the fleet")
 
