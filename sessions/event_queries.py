@@ -5,17 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, select
 
 from models import SessionEvent, table_of
 from sessionfleet import renderings
 from sessionfleet.messages.events import GetEvents
 from sessionfleet.renderings import Rendering
 from sessions import outbox_output
+from sessions.pages import ANSWER_BYTES, Page, length_of, part
 from sessions.queries import find
 
 _events = table_of(SessionEvent)
 _c = _events.c
+
+SHOWN = (
+    "session_id",
+    "seq",
+    "created_at",
+    "event_id",
+    "event_name",
+    "event_type",
+    "actor",
+    "payload",
+    "metadata",
+    "version",
+)
+"""Columns an envelope is made of."""
+
+HEAVY = ("payload", "metadata")
+"""Those that may be large."""
 
 AGUI_BYTES = 4 * 1024 * 1024
 """Output a page of AG-UI events carries, about."""
@@ -41,8 +59,8 @@ def envelope(row: Any) -> dict[str, Any]:
     }
 
 
-def events(db: Connection, command: GetEvents) -> dict[str, Any]:
-    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``.
+def events(db: Connection, command: GetEvents, most: int = ANSWER_BYTES) -> dict[str, Any]:
+    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``, about ``most`` bytes of them.
 
     The cursor is ``seq``; it is never too old while the session exists. A deleted session still
     answers for its tombstone's life what is left, so that cursors end at ``session.deleted``. ``items``
@@ -60,16 +78,30 @@ def events(db: Connection, command: GetEvents) -> dict[str, Any]:
         statement = statement.where(_c.created_at >= command.since)
     if command.until is not None:
         statement = statement.where(_c.created_at < command.until)
-    order = _c.seq.asc() if command.order == "asc" else _c.seq.desc()
-    rows = db.execute(statement.order_by(order).limit(command.limit + 1)).all()
-    shown = rows[: command.limit]
+    down = command.order == "desc"
+
+    def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
+        rows = statement.order_by(_c.seq.desc() if down else _c.seq).limit(limit)
+        if last is not None:
+            rows = rows.where(_c.seq < last.seq if down else _c.seq > last.seq)
+        return part(rows.subquery(), ("seq",), HEAVY, weighed, descending=down)
+
+    page = Page(command.limit, most)
+    page.fill(db, behind, lambda row: row.weight)
+    shown: Sequence[Row[Any]] = page.rows
     if command.render == "agui":
         shown = outbox_output.affordable(shown, AGUI_BYTES)
     return {
         "items": _rendered(db, shown, command.render),
-        "next_cursor": shown[-1].seq if len(rows) > len(shown) else None,
+        "next_cursor": shown[-1].seq if page.more or len(shown) < len(page.rows) else None,
         "last_seq": session.last_seq,
     }
+
+
+def weighed(rows: FromClause) -> list[ColumnElement[Any]]:
+    """The columns of a selection of events, and what they weigh as JSON."""
+    weight = length_of(rows.c.payload) + length_of(rows.c.metadata)
+    return [*(rows.c[name] for name in SHOWN), weight.label("weight")]
 
 
 def _rendered(db: Connection, rows: Sequence[Row[Any]], render: Rendering | None) -> list[dict[str, Any]]:

@@ -104,7 +104,8 @@ class ReplayEvents(Message, name="event.replay"):
     """Read the log of all sessions in commit order, by time range, types and sessions (D-14).
 
     `next_cursor` is null once everything that is committed was read. A reader that follows asks again
-    with `cursor`: what commits later comes after it, so nothing is skipped.
+    with `cursor`: what commits later comes after it, so nothing is skipped. A page ends before its limit where its
+    events have about 16 MiB.
     """
 
     queue: ClassVar[str] = "maintenance"
