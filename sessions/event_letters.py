@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models import EventDeadLetter, table_of
 from sessionfleet.messages.event_delivery import EventDeadLetters
+from sessions.pages import Page, length_of, part
 
 _letters = table_of(EventDeadLetter)
 _c = _letters.c
@@ -58,7 +59,7 @@ def keep(db: Connection, letters: Sequence[GroupLetter]) -> int:
 
 def page(db: Connection, command: EventDeadLetters) -> dict[str, Any]:
     """``{items, next_cursor}``: latest first; keyset by id."""
-    statement = select(_letters).order_by(_c.id.desc()).limit(command.limit + 1)
+    statement = select(_letters).order_by(_c.id.desc())
     if command.group is not None:
         statement = statement.where(_c.consumer_group == command.group)
     if command.session_id is not None:
@@ -67,12 +68,21 @@ def page(db: Connection, command: EventDeadLetters) -> dict[str, Any]:
         statement = statement.where(_c.requeued_at.is_(None))
     if command.cursor is not None:
         statement = statement.where(_c.id < int(command.cursor))
-    rows = db.execute(statement).all()
-    shown = rows[: command.limit]
+
+    def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
+        rows = (statement if last is None else statement.where(_c.id < last.id)).limit(limit)
+        return part(rows.subquery(), ("id",), ("envelope",), _weighed, descending=True)
+
+    found = Page(command.limit)
+    found.fill(db, behind, lambda row: row.weight)
     return {
-        "items": [_document(row) for row in shown],
-        "next_cursor": str(shown[-1].id) if len(rows) > command.limit else None,
+        "items": [_document(row) for row in found.rows],
+        "next_cursor": str(found.rows[-1].id) if found.more else None,
     }
+
+
+def _weighed(rows: FromClause) -> list[ColumnElement[Any]]:
+    return [*(rows.c[column.name] for column in _c), length_of(rows.c.envelope).label("weight")]
 
 
 def _document(row: Row[Any]) -> dict[str, Any]:
