@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, delete, func, select, update
+from sqlalchemy import Connection, FromClause, Row, Select, Text, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models import EventDeadLetter, table_of
+from sessionfleet.jsontext import decode
 from sessionfleet.messages.event_delivery import EventDeadLetters
-from sessions.pages import Page, length_of, part
+from sessions.pages import Page, part, stored_size
 
 _letters = table_of(EventDeadLetter)
 _c = _letters.c
@@ -59,7 +60,7 @@ def keep(db: Connection, letters: Sequence[GroupLetter]) -> int:
 
 def page(db: Connection, command: EventDeadLetters) -> dict[str, Any]:
     """``{items, next_cursor}``: latest first; keyset by id."""
-    statement = select(_letters).order_by(_c.id.desc())
+    statement = select(_letters, stored_size(_c.envelope)).order_by(_c.id.desc())
     if command.group is not None:
         statement = statement.where(_c.consumer_group == command.group)
     if command.session_id is not None:
@@ -71,18 +72,18 @@ def page(db: Connection, command: EventDeadLetters) -> dict[str, Any]:
 
     def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
         rows = (statement if last is None else statement.where(_c.id < last.id)).limit(limit)
-        return part(rows.subquery(), ("id",), ("envelope",), _weighed, descending=True)
+        return part(rows.subquery(), ("id",), _shown, descending=True)
 
     found = Page(command.limit)
-    found.fill(db, behind, lambda row: row.weight)
+    found.fill(db, behind, lambda row: len(row.envelope.encode()))
     return {
         "items": [_document(row) for row in found.rows],
         "next_cursor": str(found.rows[-1].id) if found.more else None,
     }
 
 
-def _weighed(rows: FromClause) -> list[ColumnElement[Any]]:
-    return [*(rows.c[column.name] for column in _c), length_of(rows.c.envelope).label("weight")]
+def _shown(rows: FromClause) -> Select[Any]:
+    return select(*(rows.c[column.name] for column in _c if column.name != "envelope"), cast(rows.c.envelope, Text))
 
 
 def _document(row: Row[Any]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def _document(row: Row[Any]) -> dict[str, Any]:
         "deliveries": row.deliveries,
         "dlq_timestamp": row.dlq_timestamp.isoformat(),
         "requeued_at": None if row.requeued_at is None else row.requeued_at.isoformat(),
-        "envelope": row.envelope,
+        "envelope": decode(row.envelope),
     }
 
 

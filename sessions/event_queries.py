@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, select
+from sqlalchemy import Connection, FromClause, Row, Select, Text, cast, select
 
 from models import SessionEvent, table_of
 from sessionfleet import renderings
+from sessionfleet.jsontext import decode
 from sessionfleet.messages.events import GetEvents
 from sessionfleet.renderings import Rendering
 from sessions import outbox_output
-from sessions.pages import ANSWER_BYTES, Page, length_of, part
+from sessions.pages import ANSWER_BYTES, Page, part, stored_size
 from sessions.queries import find
 
 _events = table_of(SessionEvent)
 _c = _events.c
 
-SHOWN = (
-    "session_id",
-    "seq",
-    "created_at",
-    "event_id",
-    "event_name",
-    "event_type",
-    "actor",
-    "payload",
-    "metadata",
-    "version",
-)
-"""Columns an envelope is made of."""
-
-HEAVY = ("payload", "metadata")
-"""Those that may be large."""
+SIZE = stored_size(_c.payload, _c.metadata)
+"""What an event has in the columns that may be large."""
 
 AGUI_BYTES = 4 * 1024 * 1024
 """Output a page of AG-UI events carries, about."""
@@ -67,7 +56,7 @@ def events(db: Connection, command: GetEvents, most: int = ANSWER_BYTES) -> dict
     are envelopes or, with ``render``, what :mod:`sessionfleet.renderings` makes of them.
     """
     session = find(db, command.session_id, deleted=True)
-    statement = select(_events).where(_c.session_id == session.id, _c.seq > command.after_seq)
+    statement = select(_events, SIZE).where(_c.session_id == session.id, _c.seq > command.after_seq)
     if command.before_seq is not None:
         statement = statement.where(_c.seq < command.before_seq)
     if command.types is not None:
@@ -84,27 +73,53 @@ def events(db: Connection, command: GetEvents, most: int = ANSWER_BYTES) -> dict
         rows = statement.order_by(_c.seq.desc() if down else _c.seq).limit(limit)
         if last is not None:
             rows = rows.where(_c.seq < last.seq if down else _c.seq > last.seq)
-        return part(rows.subquery(), ("seq",), HEAVY, weighed, descending=down)
+        return part(rows.subquery(), ("seq",), shown, descending=down)
 
     page = Page(command.limit, most)
-    page.fill(db, behind, lambda row: row.weight)
-    shown: Sequence[Row[Any]] = page.rows
+    page.fill(db, behind, weight)
+    found: Sequence[Shown] = read(page.rows)
     if command.render == "agui":
-        shown = outbox_output.affordable(shown, AGUI_BYTES)
+        found = outbox_output.affordable(found, AGUI_BYTES)
     return {
-        "items": _rendered(db, shown, command.render),
-        "next_cursor": shown[-1].seq if page.more or len(shown) < len(page.rows) else None,
+        "items": _rendered(db, found, command.render),
+        "next_cursor": found[-1].seq if page.more or len(found) < len(page.rows) else None,
         "last_seq": session.last_seq,
     }
 
 
-def weighed(rows: FromClause) -> list[ColumnElement[Any]]:
-    """The columns of a selection of events, and what they weigh as JSON."""
-    weight = length_of(rows.c.payload) + length_of(rows.c.metadata)
-    return [*(rows.c[name] for name in SHOWN), weight.label("weight")]
+def shown(rows: FromClause) -> Select[Any]:
+    """What an envelope is made of, from a selection of events; JSON as text, which tells what it weighs."""
+    c = rows.c
+    plain = (c.session_id, c.seq, c.created_at, c.event_id, c.event_name, c.event_type, c.actor, c.version)
+    return select(*plain, cast(c.payload, Text), cast(c.metadata, Text))
 
 
-def _rendered(db: Connection, rows: Sequence[Row[Any]], render: Rendering | None) -> list[dict[str, Any]]:
+class Shown(NamedTuple):
+    """An event of :func:`shown` with its JSON read."""
+
+    session_id: UUID
+    seq: int
+    created_at: datetime
+    event_id: UUID
+    event_name: str
+    event_type: str
+    actor: str | None
+    version: int
+    payload: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def read(rows: Sequence[Row[Any]]) -> list[Shown]:
+    """Result rows of :func:`shown`, or such as begin like it."""
+    return [Shown._make((*row[:8], decode(row.payload), decode(row.metadata))) for row in rows]
+
+
+def weight(row: Row[Any]) -> int:
+    """About the bytes of a result row of :func:`shown` as JSON."""
+    return len(row.payload.encode()) + len(row.metadata.encode())
+
+
+def _rendered(db: Connection, rows: Sequence[Shown], render: Rendering | None) -> list[dict[str, Any]]:
     if render is None:
         return [envelope(row) for row in rows]
     if render == "cloudevents":

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, TextClause, column, text
+from sqlalchemy import Connection, FromClause, Row, Select, TextClause, column, text
 
 from sessionfleet.messages.event_delivery import ReplayEvents
-from sessions.event_queries import HEAVY, SHOWN, envelope, weighed
+from sessions.event_queries import envelope, read, shown, weight
 from sessions.pages import Page, part
 
 Position = tuple[int, int]
@@ -26,8 +26,14 @@ SLACK = timedelta(minutes=5)
 """By how much stamps and instants may disagree: no transaction of the fleet is open for longer."""
 
 _FLOOR = "coalesce((SELECT max(floor_id) FROM relay_cursors), 0)"
-_NAMES = (*SHOWN, "id", "xid", "stamp")
-_COLUMNS = f"{', '.join(SHOWN)}, id, xid::text AS xid, xid AS stamp"
+_NAMES = (
+    *("session_id", "seq", "created_at", "event_id", "event_name", "event_type", "actor", "payload", "metadata"),
+    *("version", "id", "xid", "stamp", "size"),
+)
+_COLUMNS = """
+    session_id, seq, created_at, event_id, event_name, event_type, actor, payload, metadata, version, id,
+    xid::text AS xid, xid AS stamp, pg_column_size(payload) + pg_column_size(metadata) AS size
+"""
 # Whatever was written SLACK before `since` has a stamp not above those written after it. The lowest of
 # some rows, as an imported old event has the stamp of its import.
 _START = text("""
@@ -81,27 +87,27 @@ def replay(db: Connection, command: ReplayEvents) -> Replay:
     position = _position(command.cursor) if command.cursor else (0, 0)
     page = Page(command.limit)
 
-    def read(query: str, order: Sequence[str], start: Position) -> None:
+    def fill(query: str, order: Sequence[str], start: Position) -> None:
         def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
             values = _values(command, start if last is None else _place(last, floor), floor)
             if query == _SETTLED:
                 del values["xid"]
             found = _filtered(query, command).bindparams(**values, limit=limit).columns(*map(column, _NAMES))
-            return part(found.subquery(), order, HEAVY, _columns)
+            return part(found.subquery(), order, _shown)
 
-        page.fill(db, behind, lambda row: row.weight)
+        page.fill(db, behind, weight)
 
     if position[0] == 0 and position[1] < floor:
-        read(_SETTLED, ("id",), position)
+        fill(_SETTLED, ("id",), position)
     if not page.more:
         position = max(position, (0, floor), _start(db, command.since, floor))
-        read(_READY, ("stamp", "id"), position)
+        fill(_READY, ("stamp", "id"), position)
     if page.rows:
         position = _place(page.rows[-1], floor)
     cursor = f"{position[0]}-{position[1]}"
     held = not page.more and _are_waiting(db, command, position, floor)
     answer = {
-        "items": [envelope(row) for row in page.rows],
+        "items": [envelope(row) for row in read(page.rows)],
         "next_cursor": cursor if page.more or held else None,
         "cursor": cursor,
     }
@@ -112,8 +118,8 @@ def _place(row: Row[Any], floor: int) -> Position:
     return 0 if row.id <= floor else int(row.xid), row.id
 
 
-def _columns(rows: FromClause) -> list[ColumnElement[Any]]:
-    return [*weighed(rows), rows.c.id, rows.c.xid]
+def _shown(rows: FromClause) -> Select[Any]:
+    return shown(rows).add_columns(rows.c.id, rows.c.xid)
 
 
 def _are_waiting(db: Connection, command: ReplayEvents, position: Position, floor: int) -> bool:

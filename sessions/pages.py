@@ -8,11 +8,11 @@ where its rows have about ANSWER_BYTES. A page of ordinary rows is one part, and
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Row, Select, Text, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Row, Select, func, or_, select
 
 ANSWER_BYTES = 16 * 1024 * 1024
 """What the items of one answer have together, about; one always fits. Subscribers that Redis makes wait for more than
@@ -20,8 +20,6 @@ ANSWER_BYTES = 16 * 1024 * 1024
 
 PART_BYTES = 1024 * 1024
 """Stored size of the rows that one statement reads, about. It may be compressed: as JSON they have more."""
-
-Columns = Callable[[FromClause], Iterable[ColumnElement[Any]]]
 
 
 class Page:
@@ -54,28 +52,32 @@ class Page:
             last = found[-1]
 
 
-def length_of(column: ColumnElement[Any]) -> ColumnElement[int]:
-    """The bytes of a JSON value as text."""
-    return func.coalesce(func.octet_length(cast(column, Text)), 0)
+def stored_size(*columns: ColumnElement[Any]) -> ColumnElement[int]:
+    """What these columns take in the table, as the column ``size`` that :func:`part` needs. They may be compressed,
+    and nothing is read from the side tables to tell."""
+    sizes: Iterable[ColumnElement[int]] = (func.coalesce(func.pg_column_size(column), 0) for column in columns)
+    return reduce(operator.add, sizes).label("size")
 
 
 def part(
-    rows: FromClause, order: Sequence[str], heavy: Collection[str], columns: Columns, *, descending: bool = False
+    rows: FromClause,
+    order: Sequence[str],
+    shown: Callable[[FromClause], Select[Any]],
+    *,
+    descending: bool = False,
 ) -> Select[Any]:
     """The first of ``rows`` that have PART_BYTES together, at least one, and how many there are in all as ``found``.
 
-    ``rows`` has an order, that of the columns ``order``, and a limit. ``heavy``: columns that may be large. They are
-    weighed as they are stored, and nothing is read from the side tables for rows that are left out.
+    ``rows`` has an order, that of the columns ``order``, a limit, and a :func:`stored_size`. ``shown``: what is
+    selected of them; to have a row of many columns selected from its table is faster than to pass it through here.
     """
-    names = [rows.c[name] for name in order]
-    by = [name.desc() for name in names] if descending else names
-    sizes: Iterable[ColumnElement[int]] = (func.coalesce(func.pg_column_size(rows.c[name]), 0) for name in heavy)
-    stored = reduce(operator.add, sizes)
+    by = [rows.c[name].desc() if descending else rows.c[name] for name in order]
     weighed = select(
         rows,
         func.row_number().over(order_by=by).label("place"),
-        func.sum(stored).over(order_by=by, rows=(None, 0)).label("stored"),
+        func.sum(rows.c.size).over(order_by=by, rows=(None, 0)).label("stored"),
         func.count().over().label("found"),
     ).subquery()
     c = weighed.c
-    return select(*columns(weighed), c.found).where(or_(c.place == 1, c.stored <= PART_BYTES)).order_by(c.place)
+    wanted = or_(c.place == 1, c.stored <= PART_BYTES)
+    return shown(weighed).add_columns(c.found).where(wanted).order_by(c.place)

@@ -10,8 +10,10 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Row,
     Select,
+    Text,
     and_,
     any_,
     case,
@@ -29,13 +31,14 @@ from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 
 from models import IdempotencyKey, Session, SessionCount, SessionTransition, table_of
 from sessionfleet.errors import SessionNotFound
+from sessionfleet.jsontext import decode
 from sessionfleet.messages import queries as m
 from sessionfleet.messages.answers import StoredAnswers
 from sessionfleet.words import LIVE, RECOVERABLE, STATUSES
 from sessions import cursor
 from sessions.document import as_read
-from sessions.pages import Page, length_of, part
-from sessions.record import COLUMNS, Record
+from sessions.pages import Page, part, stored_size
+from sessions.record import Record
 from sessions.store import loader
 from sessions.store.loader import SELECT, record_of, split_keys
 
@@ -44,8 +47,6 @@ Document = dict[str, Any]
 _c = table_of(Session).c
 _counts = table_of(SessionCount).c
 _transitions = table_of(SessionTransition)
-
-_STORED = [_c[name] for name in COLUMNS]
 
 _EQUAL = (
     "session_type",
@@ -107,7 +108,7 @@ def get_many(db: Connection, keys: Sequence[str], most: int) -> tuple[dict[str, 
     )
 
     def after(last: Row[Any] | None, limit: int) -> Select[Any]:
-        rows = select(*_STORED).where(named).order_by(_c.id).limit(limit)
+        rows = select(_c.id, loader.STORED_SIZE).where(named).order_by(_c.id).limit(limit)
         return _part(rows if last is None else rows.where(_c.id > UUID(last.id)), ("id",))
 
     page = Page(2 * len(keys), most)  # an id may be the external id of another
@@ -177,20 +178,19 @@ def answers(db: Connection, command: StoredAnswers) -> dict[str, Any]:
     keys = table_of(IdempotencyKey).c
 
     def after(last: Row[Any] | None, limit: int) -> Select[Any]:
-        kept = select(keys.key, keys.task_id, keys.answer).where(
+        kept = select(keys.key, keys.task_id, keys.answer, stored_size(keys.answer)).where(
             keys.key.in_(command.keys), keys.expires_at > func.statement_timestamp()
         )
         kept = kept if last is None else kept.where(keys.key > last.key)
-        return part(
-            kept.order_by(keys.key).limit(limit).subquery(),
-            ("key",),
-            ("answer",),
-            lambda rows: (*rows.c["key", "task_id", "answer"], length_of(rows.c.answer).label("weight")),
-        )
+        rows = kept.order_by(keys.key).limit(limit).subquery()
+        return part(rows, ("key",), lambda rows: select(rows.c.key, rows.c.task_id, cast(rows.c.answer, Text)))
 
     page = Page(len(command.keys))
-    page.fill(db, after, lambda row: row.weight)
-    items = [{"idempotency_key": row.key, "task_id": row.task_id, "answer": row.answer} for row in page.rows]
+    page.fill(db, after, lambda row: len(row.answer or ""))
+    items = [
+        {"idempotency_key": row.key, "task_id": row.task_id, "answer": decode(row.answer or "null")}
+        for row in page.rows
+    ]
     given = {row.key for row in page.rows}
     return {"items": items, "left": [key for key in command.keys if key not in given] if page.more else []}
 
@@ -203,8 +203,8 @@ def history(db: Connection, command: m.History) -> dict[str, Any]:
 
     def after(last: Row[Any] | None, limit: int) -> Select[Any]:
         seq = command.after_seq if last is None else last.seq
-        rows = select(*t[columns]).where(t.session_id == record.id, t.seq > seq).order_by(t.seq).limit(limit)
-        return part(rows.subquery(), ("seq",), ("reason",), lambda rows: list(rows.c[columns]))
+        rows = select(*t[columns], stored_size(t.reason)).where(t.session_id == record.id, t.seq > seq)
+        return part(rows.order_by(t.seq).limit(limit).subquery(), ("seq",), lambda rows: select(*rows.c[columns]))
 
     page = Page(command.limit)
     page.fill(db, after, lambda row: len((row.reason or "").encode()))
@@ -285,7 +285,8 @@ def _page(db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int,
     start = None if after is None else cursor.decode(after)
 
     def behind(last: Row[Any] | None, most: int) -> Select[Any]:
-        rows = select(*_STORED).where(*conditions).order_by(_c.created_at.desc(), _c.id.desc()).limit(most)
+        rows = select(_c.id, _c.created_at, loader.STORED_SIZE).where(*conditions)
+        rows = rows.order_by(_c.created_at.desc(), _c.id.desc()).limit(most)
         place = start if last is None else (last.created_at, UUID(last.id))
         rows = rows if place is None else rows.where(tuple_(_c.created_at, _c.id) < place)
         return _part(rows, ("created_at", "id"), descending=True)
@@ -300,4 +301,8 @@ def _page(db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int,
 
 
 def _part(rows: Select[Any], order: Sequence[str], *, descending: bool = False) -> Select[Any]:
-    return part(rows.subquery(), order, loader.HEAVY, loader.columns_of, descending=descending)
+    return part(rows.subquery(), order, _joined, descending=descending)
+
+
+def _joined(rows: FromClause) -> Select[Any]:
+    return SELECT.join_from(table_of(Session), rows, _c.id == rows.c.id)

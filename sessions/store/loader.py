@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Text, cast, select
+from sqlalchemy import Connection, Text, cast, select
 from sqlalchemy.dialects import postgresql as pg
 
 from models import Agent, Session, table_of
 from sessionfleet.jsontext import decode
 from sessions.identifiers import uuid_text
+from sessions.pages import stored_size
 from sessions.record import COLUMNS, Record
 from sessions.store import statements
 
@@ -22,13 +24,7 @@ _JSON = tuple(column.name for column in _sessions.columns if isinstance(column.t
 _AS_TEXT = frozenset({"id", *_JSON})
 """Columns that come as text: to read them here takes half of what the driver's hooks take."""
 
-
-def columns_of(rows: FromClause) -> list[ColumnElement[Any]]:
-    """The columns of the table, or of a selection from it, as :func:`record_of` reads them."""
-    return [cast(rows.c[name], Text) if name in _AS_TEXT else rows.c[name] for name in COLUMNS]
-
-
-SELECT = select(*columns_of(_sessions))
+SELECT = select(*(cast(_sessions.c[name], Text) if name in _AS_TEXT else _sessions.c[name] for name in COLUMNS))
 _LOCKED = ", ".join(f'locked."{name}"::text' if name in _AS_TEXT else f'locked."{name}"' for name in COLUMNS)
 _NAMED = "(id = ANY ($1) OR (external_id = ANY ($2) AND deleted_at IS NULL))"
 
@@ -82,15 +78,24 @@ def record_of(row: Any) -> Record:
     return Record.of(columns)
 
 
-HEAVY = (*_JSON, "account_ids", "tags", "query", "current_directory", "error_message")
-"""Columns that may be large."""
+_HEAVY = (*_JSON, "account_ids", "tags", "query", "current_directory", "error_message")
+
+_heavy_of = itemgetter(*(COLUMNS.index(name) for name in _HEAVY))
+
+BARE = 1024
+"""Bytes of a document beside those columns, about."""
+
+STORED_SIZE = stored_size(*(_sessions.c[name] for name in _HEAVY))
+"""What a row has in columns that may be large."""
 
 
 def weight_of(row: Any) -> int:
     """About how many bytes the document of a result row has as JSON."""
-    texts = (value for value in row if isinstance(value, str))
-    lists = (each for value in row if isinstance(value, list) for each in value)
-    return sum(len(value.encode()) for value in (*texts, *lists))
+    size = BARE
+    for value in _heavy_of(row):
+        if value:
+            size += len((value if isinstance(value, str) else "".join(value)).encode())
+    return size
 
 
 def split_keys(keys: Collection[str]) -> dict[str, list[str]]:
