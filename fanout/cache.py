@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -36,7 +36,18 @@ _LAST = 9007199254740991
 
 DELETED = f'{{"revision":{_LAST},"deleted":true}}'
 
-_put = Script("put_documents")
+MANY_BYTES = 16 * 1024 * 1024
+"""What is read of many documents at once, about."""
+
+_put, _get = Script("put_documents"), Script("get_documents")
+
+
+class Found(NamedTuple):
+    """Documents by session id; of how many of the wanted ids, from the first on, the cache was asked; bytes read."""
+
+    documents: dict[str, Document]
+    looked_at: int
+    size: int
 
 
 class Cacheable(Protocol):
@@ -107,10 +118,12 @@ class DocumentCache:
         """As :meth:`get`, by id or external id (Q-01)."""
         return self._guarded(lambda: self._find(reference), None)
 
-    def get_many(self, session_ids: Iterable[str]) -> dict[str, Document]:
-        """The cached documents among these sessions, by id, in one round trip; what is missing is a miss."""
+    def get_many(self, session_ids: Iterable[str], most: int = MANY_BYTES) -> Found:
+        """The cached documents among these sessions in one round trip, until they have about ``most`` bytes; one
+        always fits. What is missing is a miss."""
         wanted = list(dict.fromkeys(session_ids))
-        return self._guarded(lambda: self._read_many(wanted), {}) if wanted else {}
+        nothing = Found({}, len(wanted), 0)
+        return self._guarded(lambda: self._read_many(wanted, most), nothing) if wanted else nothing
 
     def drop(self, session_id: str) -> None:
         """Forgets one entry; the next read fetches it from PostgreSQL."""
@@ -132,10 +145,11 @@ class DocumentCache:
             raw = b""
         return self._checked(session_id, raw)
 
-    def _read_many(self, session_ids: list[str]) -> dict[str, Document]:
-        found = self.client.mget([document_key(each) for each in session_ids])
-        checked = ((each, self._checked(each, raw)) for each, raw in zip(session_ids, found, strict=True))
-        return {session_id: document for session_id, document in checked if document is not None}
+    def _read_many(self, session_ids: list[str], most: int) -> Found:
+        texts = _get.run(self.client, [document_key(each) for each in session_ids], [most])
+        checked = ((each, self._checked(each, raw)) for each, raw in zip(session_ids, texts, strict=False))
+        documents = {session_id: document for session_id, document in checked if document is not None}
+        return Found(documents, len(texts), sum(len(raw) for raw in texts if raw is not None))
 
     def _find(self, reference: str) -> Document | None:
         document = self._read(reference.removeprefix(OWN_NAME))

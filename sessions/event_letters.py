@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, FromClause, Row, Select, Text, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models import EventDeadLetter, table_of
+from sessionfleet.jsontext import decode
 from sessionfleet.messages.event_delivery import EventDeadLetters
+from sessions.pages import Page, part, stored_size
 
 _letters = table_of(EventDeadLetter)
 _c = _letters.c
@@ -58,7 +60,7 @@ def keep(db: Connection, letters: Sequence[GroupLetter]) -> int:
 
 def page(db: Connection, command: EventDeadLetters) -> dict[str, Any]:
     """``{items, next_cursor}``: latest first; keyset by id."""
-    statement = select(_letters).order_by(_c.id.desc()).limit(command.limit + 1)
+    statement = select(_letters, stored_size(_c.envelope)).order_by(_c.id.desc())
     if command.group is not None:
         statement = statement.where(_c.consumer_group == command.group)
     if command.session_id is not None:
@@ -67,12 +69,21 @@ def page(db: Connection, command: EventDeadLetters) -> dict[str, Any]:
         statement = statement.where(_c.requeued_at.is_(None))
     if command.cursor is not None:
         statement = statement.where(_c.id < int(command.cursor))
-    rows = db.execute(statement).all()
-    shown = rows[: command.limit]
+
+    def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
+        rows = (statement if last is None else statement.where(_c.id < last.id)).limit(limit)
+        return part(rows.subquery(), ("id",), _shown, descending=True)
+
+    found = Page(command.limit)
+    found.fill(db, behind, lambda row: len(row.envelope.encode()))
     return {
-        "items": [_document(row) for row in shown],
-        "next_cursor": str(shown[-1].id) if len(rows) > command.limit else None,
+        "items": [_document(row) for row in found.rows],
+        "next_cursor": str(found.rows[-1].id) if found.more else None,
     }
+
+
+def _shown(rows: FromClause) -> Select[Any]:
+    return select(*(rows.c[column.name] for column in _c if column.name != "envelope"), cast(rows.c.envelope, Text))
 
 
 def _document(row: Row[Any]) -> dict[str, Any]:
@@ -86,7 +97,7 @@ def _document(row: Row[Any]) -> dict[str, Any]:
         "deliveries": row.deliveries,
         "dlq_timestamp": row.dlq_timestamp.isoformat(),
         "requeued_at": None if row.requeued_at is None else row.requeued_at.isoformat(),
-        "envelope": row.envelope,
+        "envelope": decode(row.envelope),
     }
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, FromClause, Row, Select, Text, cast, select
 
 from models import SessionEvent, table_of
 from sessionfleet import renderings
+from sessionfleet.jsontext import decode
 from sessionfleet.messages.events import GetEvents
 from sessionfleet.renderings import Rendering
 from sessions import outbox_output
+from sessions.pages import ANSWER_BYTES, Page, part, stored_size
 from sessions.queries import find
 
 _events = table_of(SessionEvent)
 _c = _events.c
+
+SIZE = stored_size(_c.payload, _c.metadata)
+"""What an event has in the columns that may be large."""
 
 AGUI_BYTES = 4 * 1024 * 1024
 """Output a page of AG-UI events carries, about."""
@@ -41,15 +48,15 @@ def envelope(row: Any) -> dict[str, Any]:
     }
 
 
-def events(db: Connection, command: GetEvents) -> dict[str, Any]:
-    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``.
+def events(db: Connection, command: GetEvents, most: int = ANSWER_BYTES) -> dict[str, Any]:
+    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``, about ``most`` bytes of them.
 
     The cursor is ``seq``; it is never too old while the session exists. A deleted session still
     answers for its tombstone's life what is left, so that cursors end at ``session.deleted``. ``items``
     are envelopes or, with ``render``, what :mod:`sessionfleet.renderings` makes of them.
     """
     session = find(db, command.session_id, deleted=True)
-    statement = select(_events).where(_c.session_id == session.id, _c.seq > command.after_seq)
+    statement = select(_events, SIZE).where(_c.session_id == session.id, _c.seq > command.after_seq)
     if command.before_seq is not None:
         statement = statement.where(_c.seq < command.before_seq)
     if command.types is not None:
@@ -60,19 +67,59 @@ def events(db: Connection, command: GetEvents) -> dict[str, Any]:
         statement = statement.where(_c.created_at >= command.since)
     if command.until is not None:
         statement = statement.where(_c.created_at < command.until)
-    order = _c.seq.asc() if command.order == "asc" else _c.seq.desc()
-    rows = db.execute(statement.order_by(order).limit(command.limit + 1)).all()
-    shown = rows[: command.limit]
+    down = command.order == "desc"
+
+    def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
+        rows = statement.order_by(_c.seq.desc() if down else _c.seq).limit(limit)
+        if last is not None:
+            rows = rows.where(_c.seq < last.seq if down else _c.seq > last.seq)
+        return part(rows.subquery(), ("seq",), shown, descending=down)
+
+    page = Page(command.limit, most)
+    page.fill(db, behind, weight)
+    found: Sequence[Shown] = read(page.rows)
     if command.render == "agui":
-        shown = outbox_output.affordable(shown, AGUI_BYTES)
+        found = outbox_output.affordable(found, AGUI_BYTES)
     return {
-        "items": _rendered(db, shown, command.render),
-        "next_cursor": shown[-1].seq if len(rows) > len(shown) else None,
+        "items": _rendered(db, found, command.render),
+        "next_cursor": found[-1].seq if page.more or len(found) < len(page.rows) else None,
         "last_seq": session.last_seq,
     }
 
 
-def _rendered(db: Connection, rows: Sequence[Row[Any]], render: Rendering | None) -> list[dict[str, Any]]:
+def shown(rows: FromClause) -> Select[Any]:
+    """What an envelope is made of, from a selection of events; JSON as text, which tells what it weighs."""
+    c = rows.c
+    plain = (c.session_id, c.seq, c.created_at, c.event_id, c.event_name, c.event_type, c.actor, c.version)
+    return select(*plain, cast(c.payload, Text), cast(c.metadata, Text))
+
+
+class Shown(NamedTuple):
+    """An event of :func:`shown` with its JSON read."""
+
+    session_id: UUID
+    seq: int
+    created_at: datetime
+    event_id: UUID
+    event_name: str
+    event_type: str
+    actor: str | None
+    version: int
+    payload: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def read(rows: Sequence[Row[Any]]) -> list[Shown]:
+    """Result rows of :func:`shown`, or such as begin like it."""
+    return [Shown._make((*row[:8], decode(row.payload), decode(row.metadata))) for row in rows]
+
+
+def weight(row: Row[Any]) -> int:
+    """About the bytes of a result row of :func:`shown` as JSON."""
+    return len(row.payload.encode()) + len(row.metadata.encode())
+
+
+def _rendered(db: Connection, rows: Sequence[Shown], render: Rendering | None) -> list[dict[str, Any]]:
     if render is None:
         return [envelope(row) for row in rows]
     if render == "cloudevents":

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy import Connection, FromClause, Row, Select, TextClause, column, text
 
 from sessionfleet.messages.event_delivery import ReplayEvents
-from sessions.event_queries import envelope
+from sessions.event_queries import envelope, read, shown, weight
+from sessions.pages import Page, part
 
 Position = tuple[int, int]
 """Stamp and id of the last event read; (0, 0) is the beginning."""
@@ -25,9 +26,13 @@ SLACK = timedelta(minutes=5)
 """By how much stamps and instants may disagree: no transaction of the fleet is open for longer."""
 
 _FLOOR = "coalesce((SELECT max(floor_id) FROM relay_cursors), 0)"
+_NAMES = (
+    *("session_id", "seq", "created_at", "event_id", "event_name", "event_type", "actor", "payload", "metadata"),
+    *("version", "id", "xid", "stamp", "size"),
+)
 _COLUMNS = """
     session_id, seq, created_at, event_id, event_name, event_type, actor, payload, metadata, version, id,
-    publish, xid::text AS xid
+    xid::text AS xid, xid AS stamp, pg_column_size(payload) + pg_column_size(metadata) AS size
 """
 # Whatever was written SLACK before `since` has a stamp not above those written after it. The lowest of
 # some rows, as an imported old event has the stamp of its import.
@@ -63,7 +68,14 @@ _FILTERS = {
 }
 
 
-def replay(db: Connection, command: ReplayEvents) -> dict[str, Any]:
+class Replay(NamedTuple):
+    """A page, and whether it ends because an open transaction holds back what follows."""
+
+    answer: dict[str, Any]
+    held: bool
+
+
+def replay(db: Connection, command: ReplayEvents) -> Replay:
     """One page: ``{items, next_cursor, cursor}``. Needs READ COMMITTED; locks nothing.
 
     ``next_cursor`` is None when nothing that is committed is left; an open transaction that holds committed
@@ -73,28 +85,41 @@ def replay(db: Connection, command: ReplayEvents) -> dict[str, Any]:
     """
     floor: int = db.execute(_HAS_FLOOR).scalar_one()
     position = _position(command.cursor) if command.cursor else (0, 0)
-    rows: list[Row[Any]] = []
+    page = Page(command.limit)
+
+    def fill(query: str, order: Sequence[str], start: Position) -> None:
+        def behind(last: Row[Any] | None, limit: int) -> Select[Any]:
+            values = _values(command, start if last is None else _place(last, floor), floor)
+            if query == _SETTLED:
+                del values["xid"]
+            found = _filtered(query, command).bindparams(**values, limit=limit).columns(*map(column, _NAMES))
+            return part(found.subquery(), order, _shown)
+
+        page.fill(db, behind, weight)
+
     if position[0] == 0 and position[1] < floor:
-        rows += _read(db, _SETTLED, command, position, floor, command.limit + 1)
-    if len(rows) <= command.limit:
+        fill(_SETTLED, ("id",), position)
+    if not page.more:
         position = max(position, (0, floor), _start(db, command.since, floor))
-        rows += _read(db, _READY, command, position, floor, command.limit + 1 - len(rows))
-    shown = rows[: command.limit]
-    if shown:
-        position = (0 if shown[-1].id <= floor else int(shown[-1].xid), shown[-1].id)
+        fill(_READY, ("stamp", "id"), position)
+    if page.rows:
+        position = _place(page.rows[-1], floor)
     cursor = f"{position[0]}-{position[1]}"
-    more = len(rows) > command.limit or _are_waiting(db, command, position, floor)
-    return {
-        "items": [envelope(row) for row in shown],
-        "next_cursor": cursor if more else None,
+    held = not page.more and _are_waiting(db, command, position, floor)
+    answer = {
+        "items": [envelope(row) for row in read(page.rows)],
+        "next_cursor": cursor if page.more or held else None,
         "cursor": cursor,
     }
+    return Replay(answer, held)
 
 
-def _read(
-    db: Connection, query: str, command: ReplayEvents, position: Position, floor: int, limit: int
-) -> Sequence[Row[Any]]:
-    return db.execute(_filtered(query, command), {**_values(command, position, floor), "limit": limit}).all()
+def _place(row: Row[Any], floor: int) -> Position:
+    return 0 if row.id <= floor else int(row.xid), row.id
+
+
+def _shown(rows: FromClause) -> Select[Any]:
+    return shown(rows).add_columns(rows.c.id, rows.c.xid)
 
 
 def _are_waiting(db: Connection, command: ReplayEvents, position: Position, floor: int) -> bool:

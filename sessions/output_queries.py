@@ -15,9 +15,12 @@ from sessions.queries import clock, find
 
 _c = table_of(SessionOutput).c
 
+READ_BYTES = 12 * 1024 * 1024
+"""Content one read answers, about; it is in the answer twice. A buffer of the default size is one read."""
+
 
 def read_output(db: Connection, command: ReadOutput, policy: Policy) -> dict[str, Any]:
-    """Chunks after ``after_chunk`` that lie inside the buffer, oldest first.
+    """Chunks after ``after_chunk`` that lie inside the buffer, oldest first, about READ_BYTES of them.
 
     ``truncated_before`` is the number of the last chunk that fell out of the buffer (0: none),
     ``next_chunk`` the cursor for the next call, ``eof`` true when the session has ended and nothing
@@ -30,9 +33,11 @@ def read_output(db: Connection, command: ReadOutput, policy: Policy) -> dict[str
     )
     inside = (_c.session_id == session.id, or_(bounded, _c.chunk_no == session.last_chunk))
     first = db.execute(select(func.min(_c.chunk_no)).where(*inside)).scalar()
+    wanted = (*inside, _c.chunk_no > command.after_chunk)
+    start = select(func.min(_c.start_bytes)).where(*wanted).scalar_subquery()
     rows = db.execute(
         select(_c.chunk_no, _c.stream, _c.content, _c.bytes, _c.created_at)
-        .where(*inside, _c.chunk_no > command.after_chunk)
+        .where(*wanted, _c.start_bytes < start + READ_BYTES)
         .order_by(_c.chunk_no)
         .limit(command.limit)
     ).all()

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
+    Row,
     Select,
+    Text,
     and_,
+    any_,
     case,
     cast,
     func,
@@ -21,15 +26,18 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 
 from models import IdempotencyKey, Session, SessionCount, SessionTransition, table_of
 from sessionfleet.errors import SessionNotFound
+from sessionfleet.jsontext import decode
 from sessionfleet.messages import queries as m
 from sessionfleet.messages.answers import StoredAnswers
 from sessionfleet.words import LIVE, RECOVERABLE, STATUSES
 from sessions import cursor
 from sessions.document import as_read
+from sessions.pages import Page, part, stored_size
 from sessions.record import Record
 from sessions.store import loader
 from sessions.store.loader import SELECT, record_of, split_keys
@@ -89,13 +97,26 @@ def get(db: Connection, key: str) -> tuple[Record, Document]:
     return record, as_read(record, clock(db))
 
 
-def get_many(db: Connection, keys: Sequence[str]) -> dict[str, tuple[Record, Document]]:
-    """Sessions as stored and as read, by the uuid or external id they were asked for with; one statement.
-    Keys of no session are left out."""
+def get_many(db: Connection, keys: Sequence[str], most: int) -> tuple[dict[str, tuple[Record, Document]], bool]:
+    """Sessions as stored and as read, by the uuid or external id they were asked for with, about ``most`` bytes of
+    them; whether there are more. Keys of no session are left out."""
     now = clock(db)
-    records = loader.by_keys([one for one in loader.read(db, keys) if one.deleted_at is None])
+    parameters = split_keys(keys)
+    named = or_(
+        _c.id == any_(cast(parameters["ids"], ARRAY(UUID_TYPE))),
+        and_(_c.external_id == any_(cast(parameters["external_ids"], ARRAY(TEXT))), _c.deleted_at.is_(None)),
+    )
+
+    def after(last: Row[Any] | None, limit: int) -> Select[Any]:
+        rows = select(_c.id, loader.STORED_SIZE).where(named).order_by(_c.id).limit(limit)
+        return _part(rows if last is None else rows.where(_c.id > UUID(last.id)), ("id",))
+
+    page = Page(2 * len(keys), most)  # an id may be the external id of another
+    page.fill(db, after, loader.weight_of)
+    read = [record for row in page.rows if (record := record_of(row)).deleted_at is None]
+    records = loader.by_keys(read)
     found = {key: loader.locked_records(records, key) for key in keys}
-    return {key: (record, as_read(record, now)) for key, record in found.items() if record is not None}
+    return {key: (record, as_read(record, now)) for key, record in found.items() if record is not None}, page.more
 
 
 def page(db: Connection, command: m.List) -> dict[str, Any]:
@@ -152,25 +173,41 @@ def _sums(command: m.Count, now: datetime) -> Select[Any, Any]:
 
 
 def answers(db: Connection, command: StoredAnswers) -> dict[str, Any]:
-    """Stored answers of these keys that have not expired."""
+    """Stored answers of these keys that have not expired. ``left``: keys to ask for again, where all of them are
+    more than one answer carries."""
     keys = table_of(IdempotencyKey).c
-    kept = select(keys.key, keys.task_id, keys.answer).where(
-        keys.key.in_(command.keys), keys.expires_at > func.statement_timestamp()
-    )
-    items = [{"idempotency_key": row.key, "task_id": row.task_id, "answer": row.answer} for row in db.execute(kept)]
-    return {"items": items}
+
+    def after(last: Row[Any] | None, limit: int) -> Select[Any]:
+        kept = select(keys.key, keys.task_id, keys.answer, stored_size(keys.answer)).where(
+            keys.key.in_(command.keys), keys.expires_at > func.statement_timestamp()
+        )
+        kept = kept if last is None else kept.where(keys.key > last.key)
+        rows = kept.order_by(keys.key).limit(limit).subquery()
+        return part(rows, ("key",), lambda rows: select(rows.c.key, rows.c.task_id, cast(rows.c.answer, Text)))
+
+    page = Page(len(command.keys))
+    page.fill(db, after, lambda row: len(row.answer or ""))
+    items = [
+        {"idempotency_key": row.key, "task_id": row.task_id, "answer": decode(row.answer or "null")}
+        for row in page.rows
+    ]
+    given = {row.key for row in page.rows}
+    return {"items": items, "left": [key for key in command.keys if key not in given] if page.more else []}
 
 
 def history(db: Connection, command: m.History) -> dict[str, Any]:
     """Every transition after ``after_seq``, oldest first; keyset by seq."""
     record = find(db, command.session_id)
     t = _transitions.c
-    rows = db.execute(
-        select(t.seq, t.from_status, t.to_status, t.reason, t.actor, t.task_id, t.at)
-        .where(t.session_id == record.id, t.seq > command.after_seq)
-        .order_by(t.seq)
-        .limit(command.limit + 1)
-    ).all()
+    columns = ("seq", "from_status", "to_status", "reason", "actor", "task_id", "at")
+
+    def after(last: Row[Any] | None, limit: int) -> Select[Any]:
+        seq = command.after_seq if last is None else last.seq
+        rows = select(*t[columns], stored_size(t.reason)).where(t.session_id == record.id, t.seq > seq)
+        return part(rows.order_by(t.seq).limit(limit).subquery(), ("seq",), lambda rows: select(*rows.c[columns]))
+
+    page = Page(command.limit)
+    page.fill(db, after, lambda row: len((row.reason or "").encode()))
     items = [
         {
             "seq": row.seq,
@@ -181,10 +218,9 @@ def history(db: Connection, command: m.History) -> dict[str, Any]:
             "task_id": row.task_id,
             "at": row.at.isoformat(),
         }
-        for row in rows[: command.limit]
+        for row in page.rows
     ]
-    more = len(rows) > command.limit
-    return {"items": items, "next_cursor": items[-1]["seq"] if more else None}
+    return {"items": items, "next_cursor": items[-1]["seq"] if page.more else None}
 
 
 def _overdue_word(now: datetime) -> ColumnElement[Any]:
@@ -246,13 +282,27 @@ def _in_ranges(command: m.Filters) -> list[ColumnElement[bool]]:
 
 def _page(db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, after: str | None) -> dict[str, Any]:
     now = clock(db)
-    statement = SELECT.where(*conditions).order_by(_c.created_at.desc(), _c.id.desc()).limit(limit + 1)
-    if after is not None:
-        statement = statement.where(tuple_(_c.created_at, _c.id) < cursor.decode(after))
-    records = [record_of(row) for row in db.execute(statement)]
-    shown = records[:limit]
-    more = len(records) > limit
+    start = None if after is None else cursor.decode(after)
+
+    def behind(last: Row[Any] | None, most: int) -> Select[Any]:
+        rows = select(_c.id, _c.created_at, loader.STORED_SIZE).where(*conditions)
+        rows = rows.order_by(_c.created_at.desc(), _c.id.desc()).limit(most)
+        place = start if last is None else (last.created_at, UUID(last.id))
+        rows = rows if place is None else rows.where(tuple_(_c.created_at, _c.id) < place)
+        return _part(rows, ("created_at", "id"), descending=True)
+
+    page = Page(limit)
+    page.fill(db, behind, loader.weight_of)
+    shown = [record_of(row) for row in page.rows]
     return {
         "items": [as_read(record, now) for record in shown],
-        "next_cursor": cursor.encode(shown[-1].created_at, shown[-1].id) if more else None,
+        "next_cursor": cursor.encode(shown[-1].created_at, shown[-1].id) if page.more else None,
     }
+
+
+def _part(rows: Select[Any], order: Sequence[str], *, descending: bool = False) -> Select[Any]:
+    return part(rows.subquery(), order, _joined, descending=descending)
+
+
+def _joined(rows: FromClause) -> Select[Any]:
+    return SELECT.join_from(table_of(Session), rows, _c.id == rows.c.id)

@@ -31,8 +31,8 @@ def consume(runtime: Runtime, command: m.Consume) -> dict[str, Any]:
 def replay(db: Connection, command: m.ReplayEvents, _: Runtime) -> dict[str, Any]:
     """The log of all sessions. Events that an open transaction holds back are waited for, for a moment."""
     for pause in (0.01, 0.1, 0.4, 1.5, 0.0):
-        answer = event_replay.replay(db, command)
-        if answer["next_cursor"] is None or len(answer["items"]) == command.limit:
+        answer, held = event_replay.replay(db, command)
+        if not held:
             break
         time.sleep(pause)
     return answer

@@ -24,6 +24,7 @@ from sessions import (
     sweeps,
 )
 from sessions.document import document
+from sessions.pages import ANSWER_BYTES
 from tasks.base import batch, command, operation, query
 from tasks.runtime import Runtime
 from tasks.unit_of_work import Work
@@ -108,33 +109,34 @@ def parts(db: Connection, command: m.Get, session_id: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "events" in command.include:
         last = m.GetEvents(session_id=session_id, order="desc", limit=50)
-        found["events"] = event_queries.events(db, last)["items"][::-1]
+        found["events"] = event_queries.events(db, last, most=last.limit * ANSWER_BYTES)["items"][::-1]
     return found
 
 
-def _cached(runtime: Runtime, command: m.GetMany) -> dict[str, dict[str, Any]]:
-    """Cached documents by the id that was asked for, without those whose deadline is near."""
-    found = runtime.cache.get_many(command.session_ids)
-    return {key: one for key, one in found.items() if _usable(runtime, one)}
-
-
 def all_from_cache(runtime: Runtime, command: m.GetMany) -> dict[str, Any] | None:
-    """The answer, if the cache has every one."""
-    found = _cached(runtime, command)
+    """The answer, if the cache has every one of it."""
     wanted = list(dict.fromkeys(command.session_ids))
-    return {"items": [found[key] for key in wanted], "missing": []} if len(found) == len(wanted) else None
+    cached = runtime.cache.get_many(wanted, ANSWER_BYTES)
+    seen = wanted[: cached.looked_at]
+    if not all(key in cached.documents and _usable(runtime, cached.documents[key]) for key in seen):
+        return None
+    return {"items": [cached.documents[key] for key in seen], "missing": [], "left": wanted[cached.looked_at :]}
 
 
 @query(m.GetMany, cached=all_from_cache)
 def get_many(db: Connection, command: m.GetMany, runtime: Runtime) -> dict[str, Any]:
-    """Several sessions, those that are not cached with one statement (Q-01)."""
-    found = _cached(runtime, command)
-    read = queries.get_many(db, [key for key in dict.fromkeys(command.session_ids) if key not in found])
+    """Several sessions, those that are not cached from PostgreSQL (Q-01), as many as one answer carries."""
+    wanted = list(dict.fromkeys(command.session_ids))
+    cached = runtime.cache.get_many(wanted, ANSWER_BYTES)
+    found = {key: one for key, one in cached.documents.items() if _usable(runtime, one)}
+    seen = wanted[: cached.looked_at]
+    read, more = queries.get_many(db, [key for key in seen if key not in found], ANSWER_BYTES - cached.size)
     runtime.cache.put(document(record) for record, _ in read.values())
     found |= {key: shown for key, (_, shown) in read.items()}
-    wanted = list(dict.fromkeys(command.session_ids))
     items = {found[key]["id"]: found[key] for key in wanted if key in found}
-    return {"items": list(items.values()), "missing": [key for key in wanted if key not in found]}
+    absent = [key for key in seen if key not in found]
+    unread, missing = (absent, []) if more else ([], absent)
+    return {"items": list(items.values()), "missing": missing, "left": [*unread, *wanted[cached.looked_at :]]}
 
 
 @query(m.List)

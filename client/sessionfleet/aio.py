@@ -167,10 +167,8 @@ class AsyncFleet:
             name, more = to_end(document)
             await self.call(name, **more)
 
-    async def _stored_answers(self, keys: list[str]) -> list[dict[str, Any]]:
-        found = await self.call("session.answers", STORED_SECONDS, message_priority="critical", keys=keys)
-        items: list[dict[str, Any]] = found["items"]
-        return items
+    async def _stored_answers(self, keys: list[str]) -> dict[str, Any]:
+        return await self.call("session.answers", STORED_SECONDS, message_priority="critical", keys=keys)
 
     async def ready(self) -> None:
         """Hear answers from now on; :class:`Unavailable` when that takes more than the part of

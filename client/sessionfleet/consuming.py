@@ -21,6 +21,9 @@ DELIVERIES = 3
 PENDING = 100
 """Events a consumer can hold unacknowledged; it gets no more meanwhile."""
 
+TAKE_BYTES = 8 * 1024 * 1024
+"""What is taken at once, about; one event always is."""
+
 RETRY = "retry/"
 """Begins the ids of entries in a group's own Stream."""
 
@@ -29,12 +32,18 @@ MALFORMED = "malformed: the entry holds no event"
 
 TAKE = """
 -- KEYS: Stream of all events, Stream of the group
--- ARGV: group, consumer, most to take, most to hold, milliseconds after which an entry is claimed, deliveries
+-- ARGV: group, consumer, most to take, most to hold, milliseconds after which an entry is claimed, deliveries,
+-- bytes after which no more are taken
 -- Answers [entries, newest ids of the Streams, room]; an entry is [place of its Stream, id, number of this
 -- delivery, 1 if it had all its deliveries and is only to be given up, fields].
 local group, consumer, count, idle = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[5]
 local most, tries = tonumber(ARGV[4]), tonumber(ARGV[6])
-local room, taken, newest = most, {}, {}
+local room, taken, newest, bytes = most, {}, {}, tonumber(ARGV[7])
+
+local function take(place, id, deliveries, over, fields)
+  taken[#taken + 1] = {place, id, deliveries, over, fields}
+  for _, part in ipairs(fields) do bytes = bytes - #part end
+end
 
 for place, stream in ipairs(KEYS) do
   redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
@@ -44,7 +53,7 @@ end
 for place, stream in ipairs(KEYS) do
   for _, late in ipairs(redis.call('XPENDING', stream, group, 'IDLE', idle, '-', '+', most)) do
     local id, mine, deliveries = late[1], late[2] == consumer, late[4]
-    if #taken < count and (mine or room > 0) then
+    if #taken < count and bytes > 0 and (mine or room > 0) then
       local over, entry = deliveries >= tries, nil
       if over then
         redis.call('XCLAIM', stream, group, consumer, idle, id, 'JUSTID')
@@ -54,7 +63,7 @@ for place, stream in ipairs(KEYS) do
         deliveries = deliveries + 1
       end
       if entry then
-        taken[#taken + 1] = {place, id, deliveries, over and 1 or 0, entry[2]}
+        take(place, id, deliveries, over and 1 or 0, entry[2])
         room = mine and room or room - 1
       else
         redis.call('XACK', stream, group, id)  -- the Stream has forgotten it
@@ -64,13 +73,12 @@ for place, stream in ipairs(KEYS) do
 end
 
 for place = #KEYS, 1, -1 do
-  local left = math.min(room, count - #taken)
-  if left > 0 then
-    local found = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', left, 'STREAMS', KEYS[place], '>')
-    for _, entry in ipairs(found and found[1] and found[1][2] or {}) do
-      taken[#taken + 1] = {place, entry[1], 1, 0, entry[2]}
-      room = room - 1
-    end
+  while room > 0 and #taken < count and bytes > 0 do  -- one by one, as what is read is held
+    local found = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', 1, 'STREAMS', KEYS[place], '>')
+    local entry = found and found[1] and found[1][2][1]
+    if not entry then break end
+    take(place, entry[1], 1, 0, entry[2])
+    room = room - 1
   end
 end
 
@@ -117,7 +125,7 @@ def streams(prefix: str, group: str) -> tuple[str, str]:
 
 def arguments(group: str, consumer: str, count: int) -> list[str | int]:
     """What :data:`TAKE` takes beside the Streams."""
-    return [group, consumer, count, PENDING, CLAIM_SECONDS * 1000, DELIVERIES]
+    return [group, consumer, count, PENDING, CLAIM_SECONDS * 1000, DELIVERIES, TAKE_BYTES]
 
 
 def place_of(entry_id: str) -> tuple[int, str]:

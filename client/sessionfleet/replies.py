@@ -44,7 +44,7 @@ class Replies:
     event loop the reader runs in. ``ask`` gets the answers the fleet has stored under idempotency keys.
     """
 
-    def __init__(self, result_url: str, ask: Callable[[list[str]], Awaitable[list[Stored]]]) -> None:
+    def __init__(self, result_url: str, ask: Callable[[list[str]], Awaitable[Stored]]) -> None:
         self._url = result_url
         self._ask = ask
         self._asking: asyncio.Task[None] | None = None
@@ -153,13 +153,16 @@ class Replies:
     async def _find_stored(self, waiting: list[tuple[str, str]]) -> None:
         for start in range(0, len(waiting), FETCH_AT_ONCE):
             wanted = set(waiting[start : start + FETCH_AT_ONCE])
-            try:
-                found = await self._ask(list({key for key, _ in wanted}))
-            except FleetError:
-                return  # asked again with the next look
-            for one in found:
-                if (one["idempotency_key"], one["task_id"]) in wanted:  # else it is of another call with that key
-                    self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
+            keys = list({key for key, _ in wanted})
+            while keys:
+                try:
+                    found = await self._ask(keys)
+                except FleetError:
+                    return  # asked again with the next look
+                for one in found["items"]:
+                    if (one["idempotency_key"], one["task_id"]) in wanted:  # else it is of another call with that key
+                        self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
+                keys = found.get("left", [])  # too large for one answer
 
     def _heard(self, data: bytes) -> None:
         try:

@@ -108,10 +108,11 @@ def next_page(arguments: dict[str, Any], answer: Answer) -> dict[str, Any] | Non
     """The arguments of the page after this one, or None at the end (Q-03).
 
     Lists continue by ``cursor``; reads by number (``session.get_events``, ``session.history``) by
-    ``after_seq``.
+    ``after_seq``, or by ``before_seq`` where they go backwards.
     """
     cursor = answer.get("next_cursor")
     if cursor is None or not answer.get("items"):
         return None
-    field = "after_seq" if isinstance(cursor, int) else "cursor"
+    backwards = arguments.get("order") == "desc"
+    field = ("before_seq" if backwards else "after_seq") if isinstance(cursor, int) else "cursor"
     return {**arguments, field: cursor}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, and_, any_, bindparam, cast, or_, select
+from sqlalchemy import Connection, Text, cast, select
 from sqlalchemy.dialects import postgresql as pg
 
 from models import Agent, Session, table_of
 from sessionfleet.jsontext import decode
 from sessions.identifiers import uuid_text
+from sessions.pages import stored_size
 from sessions.record import COLUMNS, Record
 from sessions.store import statements
 
@@ -23,16 +25,6 @@ _AS_TEXT = frozenset({"id", *_JSON})
 """Columns that come as text: to read them here takes half of what the driver's hooks take."""
 
 SELECT = select(*(cast(_sessions.c[name], Text) if name in _AS_TEXT else _sessions.c[name] for name in COLUMNS))
-
-_by_key = SELECT.where(
-    or_(
-        _sessions.c.id == any_(bindparam("ids", type_=pg.ARRAY(pg.UUID))),
-        and_(
-            _sessions.c.external_id == any_(bindparam("external_ids", type_=pg.ARRAY(pg.TEXT))),
-            _sessions.c.deleted_at.is_(None),
-        ),
-    )
-)
 _LOCKED = ", ".join(f'locked."{name}"::text' if name in _AS_TEXT else f'locked."{name}"' for name in COLUMNS)
 _NAMED = "(id = ANY ($1) OR (external_id = ANY ($2) AND deleted_at IS NULL))"
 
@@ -86,6 +78,26 @@ def record_of(row: Any) -> Record:
     return Record.of(columns)
 
 
+_HEAVY = (*_JSON, "account_ids", "tags", "query", "current_directory", "error_message")
+
+_heavy_of = itemgetter(*(COLUMNS.index(name) for name in _HEAVY))
+
+BARE = 1024
+"""Bytes of a document beside those columns, about."""
+
+STORED_SIZE = stored_size(*(_sessions.c[name] for name in _HEAVY))
+"""What a row has in columns that may be large."""
+
+
+def weight_of(row: Any) -> int:
+    """About how many bytes the document of a result row has as JSON."""
+    size = BARE
+    for value in _heavy_of(row):
+        if value:
+            size += len((value if isinstance(value, str) else "".join(value)).encode())
+    return size
+
+
 def split_keys(keys: Collection[str]) -> dict[str, list[str]]:
     """Parameters for a look-up by either id: text that is a uuid may be both."""
     ids = [id_ for key in keys if (id_ := uuid_text(key)) is not None]
@@ -135,11 +147,6 @@ def is_stored(db: Connection, idempotency_keys: Collection[str]) -> bool:
     """Whether an answer is stored by now under one of these keys. :func:`lock` sees what was committed when it
     began to wait: the transaction it waited for may have used the same key."""
     return statements.run(db, _STORED, ("text[]",), [list(idempotency_keys)]).count > 0
-
-
-def read(db: Connection, keys: Collection[str]) -> list[Record]:
-    """As :func:`lock`, without locks."""
-    return [record_of(row) for row in db.execute(_by_key, split_keys(keys))]
 
 
 def by_keys(records: Collection[Record]) -> dict[str, Record]:

@@ -78,6 +78,9 @@ def test_a_cursor_walks_the_log_in_either_direction(fleet: RunningFleet) -> None
     back = fleet.call("session.get_events", session_id=session_id, limit=4, order="desc")
     assert back["next_cursor"] == 4
     assert seqs(fleet, session_id, order="desc", before_seq=4) == [3, 2, 1]
+    for order, wanted in (("asc", [1, 2, 3, 4, 5, 6, 7]), ("desc", [7, 6, 5, 4, 3, 2, 1])):
+        every = fleet.client.iterate("session.get_events", session_id=session_id, limit=2, order=order)
+        assert [event["seq"] for event in every] == wanted
 
 
 def test_filters_by_type_actor_and_time(fleet: RunningFleet) -> None:

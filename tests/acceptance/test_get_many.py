@@ -33,7 +33,7 @@ def test_from_cache_and_table_by_either_id_in_the_order_asked(fleet: RunningFlee
     assert answer["missing"][0] == "nobody"
     assert len(answer["missing"]) == 2
     assert fleet.cache.exists(f"sess:doc:{two['id']}")
-    assert many(fleet, one["id"], two["id"]) == {"items": documents[:2], "missing": []}
+    assert many(fleet, one["id"], two["id"]) == {"items": documents[:2], "missing": [], "left": []}
     assert many(fleet, one["id"], one["id"])["items"] == documents[:1]
 
 
@@ -51,7 +51,7 @@ def test_deleted_and_overdue_sessions_read_as_they_do_alone(fleet: RunningFleet)
 
 def test_bounds(fleet: RunningFleet) -> None:
     sessions = [f"none-{n}" for n in range(501)]
-    assert many(fleet, *sessions[:500]) == {"items": [], "missing": sessions[:500]}
+    assert many(fleet, *sessions[:500]) == {"items": [], "missing": sessions[:500], "left": []}
     for wrong in ([], sessions, [""]):
         with pytest.raises(ValidationFailed):
             many(fleet, *wrong)

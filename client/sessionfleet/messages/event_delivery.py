@@ -38,8 +38,8 @@ class Consume(Duty, name="event.consume"):
 
     Each event is with one consumer at a time. One that was neither acknowledged nor failed for 30
     seconds is given out again, at most 3 times in all, then it is a dead letter; so is an entry that
-    holds no event. At least once: take a repeat by its `event_id`. The client's `consume` does the
-    same without a task, and waits for events.
+    holds no event. Where `limit` events are large, about 8 MiB are taken. At least once: take a repeat by
+    its `event_id`. The client's `consume` does the same without a task, and waits for events.
     """
 
     queue: ClassVar[str] = "sessions"
@@ -61,7 +61,10 @@ class Consume(Duty, name="event.consume"):
 
 
 class EventDeadLetters(Message, name="event.dead_letters"):
-    """List events nobody could take, latest first (D-12)."""
+    """List events nobody could take, latest first (D-12).
+
+    A page ends before its limit where its events have about 16 MiB.
+    """
 
     queue: ClassVar[str] = "maintenance"
     answer: ClassVar[str] = (
@@ -104,7 +107,8 @@ class ReplayEvents(Message, name="event.replay"):
     """Read the log of all sessions in commit order, by time range, types and sessions (D-14).
 
     `next_cursor` is null once everything that is committed was read. A reader that follows asks again
-    with `cursor`: what commits later comes after it, so nothing is skipped.
+    with `cursor`: what commits later comes after it, so nothing is skipped. A page ends before its limit where its
+    events have about 16 MiB.
     """
 
     queue: ClassVar[str] = "maintenance"

@@ -73,6 +73,8 @@ class OwnEvent(EmitEvent):
 class GetEvents(Message, name="session.get_events"):
     """Read a session's events by cursor; the cursor is `seq` and never too old (D-13).
 
+    `next_cursor` is the `after_seq` of the next page, with order desc its `before_seq`. A page ends before its limit
+    where its events have about 16 MiB.
     As CloudEvents 1.0 or AG-UI events where `render` says so (D-17); one event may be several AG-UI ones.
     """
 

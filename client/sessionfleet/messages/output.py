@@ -26,7 +26,7 @@ class AppendOutput(SessionWrite, name="session.append_output"):
 
 
 class ReadOutput(Message, name="session.read_output"):
-    """Read output chunks after `after_chunk`, oldest first (C-02)."""
+    """Read output chunks after `after_chunk`, oldest first, at most `limit` and about 12 MiB of content (C-02)."""
 
     answer: ClassVar[str] = (
         "{session_id, status, output, output_length, chunks: [{chunk_no, stream, content, bytes, created_at}], "

@@ -34,7 +34,7 @@ class Attach(Message, name="session.attach"):
     shows the document and follows the events after `cursor` misses nothing and sees nothing twice (D-15).
 
     Never from the cache. With `after_seq` the first page of the events up to `cursor` that a reader has missed
-    comes along; `session.get_events` reads the rest.
+    comes along, at most `limit` and about 16 MiB of them; `session.get_events` reads the rest.
     """
 
     answer: ClassVar[str] = (
@@ -78,7 +78,10 @@ class Filters(Message):
 
 
 class List(Filters, name="session.list"):
-    """Sessions, newest first, by keyset: pages stay right while sessions are created (Q-02, Q-03)."""
+    """Sessions, newest first, by keyset: pages stay right while sessions are created (Q-02, Q-03).
+
+    A page ends before its limit where its items have about 16 MiB.
+    """
 
     answer: ClassVar[str] = "{items: [document], next_cursor}"
 
@@ -93,7 +96,10 @@ class Count(Filters, name="session.count"):
 
 
 class GetByUser(Message, name="session.get_by_user"):
-    """All sessions of a user, newest first, and the newest alone (Q-04)."""
+    """All sessions of a user, newest first, and the newest alone (Q-04).
+
+    A page ends before its limit where its items have about 16 MiB.
+    """
 
     answer: ClassVar[str] = "{items: [document], next_cursor, latest: document or null}"
 
@@ -103,7 +109,10 @@ class GetByUser(Message, name="session.get_by_user"):
 
 
 class ListActive(Message, name="session.list_active"):
-    """Live sessions, newest first (Q-04)."""
+    """Live sessions, newest first (Q-04).
+
+    A page ends before its limit where its items have about 16 MiB.
+    """
 
     answer: ClassVar[str] = "{items: [document], next_cursor}"
 
@@ -112,7 +121,10 @@ class ListActive(Message, name="session.list_active"):
 
 
 class History(Message, name="session.history"):
-    """Every transition of a session, oldest first (A-20)."""
+    """Every transition of a session, oldest first (A-20).
+
+    A page ends before its limit where its reasons have about 16 MiB.
+    """
 
     answer: ClassVar[str] = "{items: [{seq, from, to, reason, actor, task_id, at}], next_cursor}"
     errors: ClassVar[Errors] = (SessionNotFound,)

@@ -375,6 +375,27 @@ def test_dead_letters_are_paged(worker: LocalWorker, fanout_fleet: RunningFleet)
     assert found == sorted(found, reverse=True)
 
 
+def test_a_page_of_large_dead_letters_ends_early(worker: LocalWorker, fanout_fleet: RunningFleet) -> None:
+    """D-12: 40 events of a megabyte are three pages of about 16 MiB."""
+    with fanout_fleet.engine.begin() as db:
+        db.execute(
+            text("""
+                INSERT INTO event_dead_letters (event_id, original_subject, failure_reason, deliveries, envelope)
+                SELECT gen_random_uuid(), 'session:x', 'of the test', 3,
+                    jsonb_build_object('payload', repeat('x', 1048000))
+                FROM generate_series(1, 40)
+            """)
+        )
+    pages = []
+    answer = {"next_cursor": None}
+    while not pages or answer["next_cursor"]:
+        answer = worker.call("event.dead_letters", limit=100, cursor=answer["next_cursor"])
+        pages.append([one["id"] for one in answer["items"]])
+    assert [len(page) for page in pages] == [16, 16, 8]
+    found = [id_ for page in pages for id_ in page]
+    assert found == sorted(set(found), reverse=True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -151,7 +151,7 @@ def test_a_read_of_the_last_hour_does_not_walk_the_log(
         db.execute(text("ANALYZE session_events"))
         arguments: dict[str, Any] = {"since": datetime.now(UTC) - timedelta(hours=1)}
         if page == "second":
-            arguments["cursor"] = event_replay.replay(db, ReplayEvents(**arguments))["cursor"]
+            arguments["cursor"] = event_replay.replay(db, ReplayEvents(**arguments)).answer["cursor"]
         if page == "of a type":
             arguments["types"] = ["odd"]
         nodes = plan_of(db, **arguments)

@@ -174,6 +174,8 @@ def test_anything_else_is_internal_with_its_text(stored: dict[str, Any]) -> None
 def test_pages_go_on_by_what_their_cursor_is() -> None:
     assert next_page({"limit": 2}, {"items": [1], "next_cursor": "abc"}) == {"limit": 2, "cursor": "abc"}
     assert next_page({}, {"items": [1], "next_cursor": 7}) == {"after_seq": 7}
+    down = {"order": "desc", "after_seq": 2}
+    assert next_page(down, {"items": [1], "next_cursor": 7}) == {**down, "before_seq": 7}
     assert next_page({}, {"items": [1], "next_cursor": None}) is None
     assert next_page({}, {"items": [], "next_cursor": "abc"}) is None
 
