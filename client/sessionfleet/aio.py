@@ -21,7 +21,8 @@ from sessionfleet.envelope import Letter, message_of
 from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
-from sessionfleet.handle import CALL_SECONDS, AsyncHandle
+from sessionfleet.handle import CALL_SECONDS, LONGEST_SECONDS, AsyncHandle
+from sessionfleet.messages import Get
 from sessionfleet.outbox import Outbox
 from sessionfleet.publisher import AT_ONCE, CONNECTIONS, AsyncPublisher, Publisher
 from sessionfleet.replies import Replies
@@ -40,7 +41,7 @@ STORED_SECONDS = 10.0
 
 Arguments = Mapping[str, Any]
 R = TypeVar("R")
-S = TypeVar("S", bound=Subscription[Any])
+S = TypeVar("S", bound=Subscription[Any] | AsyncConsumer)
 ENTRY_ID = re.compile(r"\d+-\d+")
 
 
@@ -48,22 +49,28 @@ class AsyncFleet:
     """A fleet of session workers, seen from an asyncio program.
 
     ``async with AsyncFleet.connect() as fleet: await fleet.call("session.get", session_id=...)``.
-    One object serves any number of tasks of ONE event loop. Nothing is connected before the first
-    call.
+    One object serves any number of tasks of ONE event loop; another loop may have it once that one is closed.
+    Nothing is connected before the first call.
     """
 
     def __init__(self, servers: Servers, submit_timeout: float = SUBMIT_SECONDS, buffer: int = 0) -> None:
+        if not 0 < submit_timeout <= LONGEST_SECONDS:
+            raise ValidationFailed.of("submit_timeout", "must be a number of seconds above 0")
         self.servers = servers
         self.submit_timeout = submit_timeout
         self.replies = Replies(servers.result_url, self._stored_answers)
         self.publisher = Publisher(servers.broker_url, submit_timeout)
         self.buffer = SendBuffer(self.publisher, buffer, submit_timeout) if buffer else None
-        self._sender = AsyncPublisher(servers.broker_url, submit_timeout)
-        self.outbox = Outbox(self._sender.publish, AT_ONCE)
-        self._documents = CachedDocuments(servers.cache_url)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin()
+        self._following: WeakSet[Subscription[Any] | AsyncConsumer] = WeakSet()
         self._threads: ThreadPoolExecutor | None = None
         self._jobs: set[asyncio.Future[Any]] = set()
-        self._following: WeakSet[Subscription[Any]] = WeakSet()
+
+    def _begin(self) -> None:
+        self._sender = AsyncPublisher(self.servers.broker_url, self.submit_timeout)
+        self.outbox = Outbox(self._sender.publish, AT_ONCE)
+        self._documents = CachedDocuments(self.servers.cache_url)
 
     @classmethod
     def connect(
@@ -99,7 +106,7 @@ class AsyncFleet:
         """Send an operation without waiting for its answer; see :meth:`Fleet.submit`."""
         letter = self.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
-        await self.ready()
+        await self.ready(letter)
         handle = AsyncHandle(letter.request)
         self.replies.expect(handle)
         await self._publish(letter, until=until)
@@ -109,7 +116,7 @@ class AsyncFleet:
         """Send many operations in one round trip; see :meth:`Fleet.submit_many`."""
         letters = [self.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
-        await self.ready()
+        await self.ready(*letters)
         handles = [AsyncHandle(letter.request) for letter in letters]
         self.replies.expect(*handles)
         await self._publish(*letters, until=until)
@@ -132,7 +139,9 @@ class AsyncFleet:
 
     async def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
         """A session's document from the cache, else by ``session.get``; see :meth:`Fleet.get`."""
-        cached = await self._documents.find(session_id, min_version)
+        self._in_its_loop()
+        asked = Get.parse({"session_id": session_id, "min_version": min_version})
+        cached = await self._documents.find(asked.session_id, min_version)
         if cached is not None:
             return cached
         return await self.call("session.get", timeout, session_id=session_id, min_version=min_version)
@@ -170,11 +179,17 @@ class AsyncFleet:
     async def _stored_answers(self, keys: list[str]) -> dict[str, Any]:
         return await self.call("session.answers", STORED_SECONDS, message_priority="critical", keys=keys)
 
-    async def ready(self) -> None:
-        """Hear answers from now on; :class:`Unavailable` when that takes more than the part of
-        submit_timeout that sending can spare. The first call does it."""
+    async def ready(self, *letters: Letter) -> None:
+        """Hear answers from now on, for the sake of ``letters``; :class:`Unavailable` when that takes more than
+        the part of submit_timeout that sending can spare. The first call does it."""
+        self._in_its_loop()
         if not self.replies.listening:
-            await self.replies.start(self.submit_timeout - self.publisher.attempt_seconds)
+            try:
+                await self.replies.start(self.submit_timeout - self.publisher.attempt_seconds)
+            except Unavailable as error:
+                if not letters:
+                    raise
+                raise letters[0].request.own(error) from error.__cause__
 
     def subscribe(
         self,
@@ -199,6 +214,8 @@ class AsyncFleet:
             if after is not None and not ENTRY_ID.fullmatch(after):
                 raise ValidationFailed.of("after", "must be a Stream id like 1234-5")
             source = FleetEvents(self.servers, after, self.submit_timeout)
+        if isinstance(types, str):
+            raise ValidationFailed.of("types", "must be a list of names")
         names = None if types is None else frozenset(types)
 
         def wanted(event: Event) -> bool:
@@ -231,7 +248,9 @@ class AsyncFleet:
         self, group: str, consumer: str | None = None, *, batch: int = BATCH, timeout: float | None = None
     ) -> AsyncConsumer:
         """Take events as one consumer of a group; see :meth:`Fleet.consume`."""
-        return AsyncConsumer(self.servers, self.call, self.send, group, consumer, batch=batch, timeout=timeout)
+        return self._follow(
+            AsyncConsumer(self.servers, self.call, self.send, group, consumer, batch=batch, timeout=timeout)
+        )
 
     def frames(
         self,
@@ -250,6 +269,17 @@ class AsyncFleet:
         self._following.add(subscription)
         return subscription
 
+    def _in_its_loop(self) -> None:
+        """Connections and those who wait belong to one loop; in another they would wait for ever."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                raise RuntimeError("this AsyncFleet serves another event loop: make one for each")
+            self._begin()  # what was connected there ended with it
+        self._loop = loop
+
     def letter(self, name: str, arguments: dict[str, Any], answered: bool = True, **options: Any) -> Letter:
         """A call as it will be sent; ``options`` are those of :func:`prepare`, and so are the errors. Not
         ``answered``: nobody waits for it."""
@@ -266,14 +296,8 @@ class AsyncFleet:
         if self.buffer is not None and letters:
             spare = until - self.publisher.attempt_seconds - time.monotonic()
             if waiting := self.buffer.flush(spare):
-                first = letters[0].request
-                raise Unavailable(
-                    service="the broker",
-                    reason=f"{len(waiting)} messages of this client wait for it",
-                    operation=first.name,
-                    task_id=first.task_id,
-                    idempotency_key=first.idempotency_key,
-                )
+                reason = f"{len(waiting)} messages of this client wait for it"
+                raise Unavailable(service="the broker", reason=reason, **letters[0].request.facts)
         self.publisher.publish(letters, until)
 
     async def flush(self, timeout: float) -> list[Unsent]:
@@ -282,6 +306,7 @@ class AsyncFleet:
         return [] if buffer is None else await self._in_thread(lambda: buffer.flush(timeout))
 
     async def _publish(self, *letters: Letter, until: float, ignore_result: bool = False) -> None:
+        self._in_its_loop()
         if self.buffer is not None:
             await self._in_thread(lambda: self.publish(*letters, until=until, ignore_result=ignore_result))
         elif letters:
@@ -297,12 +322,18 @@ class AsyncFleet:
 
     async def aclose(self) -> list[Unsent]:
         """Close all connections and threads. Calls that still wait end in their time-out, subscriptions
-        with their end mark. Messages in the buffer get submit_timeout to go out; answers those that did not."""
+        with their end mark, consumers without one. Messages in the buffer get submit_timeout to go out; answers
+        those that did not."""
         unsent: list[Unsent] = []
         if (buffer := self.buffer) is not None:
             unsent = await self._in_thread(lambda: buffer.close(self.submit_timeout))
-        for subscription in list(self._following):
-            await subscription.aclose()
+        await self.end()
+        return unsent
+
+    async def end(self) -> None:
+        """:meth:`aclose` without the buffer."""
+        endings = (one.aclose() for one in list(self._following))
+        await asyncio.gather(*endings, return_exceptions=True)  # one of a loop that is gone may say so
         await self.outbox.close()
         await self._sender.aclose()
         await self.replies.close()
@@ -313,7 +344,7 @@ class AsyncFleet:
             self._threads.shutdown()
             self._threads = None
         self.publisher.close()
-        return unsent
+        self._loop = None
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from sessionfleet.batch_queue import Entry, Queue
 from sessionfleet.errors import FleetError
+from sessionfleet.handle import LONGEST_SECONDS
 from sessionfleet.loop_thread import LoopThread
 from sessionfleet.request import Answer
 
@@ -76,7 +77,7 @@ class BatchHandle:
         """As :meth:`AsyncBatchHandle.result`, blocking."""
         self._entry.asked = True
         try:
-            return self._entry.future.result(timeout)
+            return self._entry.future.result(min(timeout, LONGEST_SECONDS))
         except NotYet:
             raise self._entry.timed_out(timeout) from None
 
@@ -197,6 +198,8 @@ class Batch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._loop.is_elsewhere:
+            return  # what was added is sent by the parent
         self._loop.run(self._sender.finish())
         if error is None and (unread := self._queue.nobody_asked()) is not None:
             raise unread

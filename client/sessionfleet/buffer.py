@@ -11,6 +11,7 @@ from itertools import islice
 
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import BufferFull, Unavailable, ValidationFailed
+from sessionfleet.handle import LONGEST_SECONDS
 from sessionfleet.publisher import Publisher
 
 MOST = 1_000_000
@@ -88,7 +89,7 @@ class SendBuffer:
         return left
 
     def _left_after(self, timeout: float) -> list[Unsent]:
-        self._changed.wait_for(lambda: not self._kept, max(0.0, timeout))
+        self._changed.wait_for(lambda: not self._kept, min(max(0.0, timeout), LONGEST_SECONDS))
         kept = [letter.request for letter in self._kept]
         return [Unsent(one.name, one.task_id, one.idempotency_key) for one in kept]
 

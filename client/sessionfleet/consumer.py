@@ -20,6 +20,8 @@ from sessionfleet.consuming import CLAIM_SECONDS, TAKE, Entry, Taken
 from sessionfleet.errors import FleetError, Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.feed import LOST, client
+from sessionfleet.jsonvalue import told
+from sessionfleet.messages import Consume
 from sessionfleet.servers import Servers
 from sessionfleet.words import CONSUMER_GROUPS
 
@@ -81,6 +83,7 @@ class AsyncConsumer:
             raise ValidationFailed.of("batch", f"must be from 1 to {consuming.PENDING}")
         self.group = group
         self.consumer = consumer or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        Consume.parse({"group": group, "consumer": self.consumer})
         self._streams = consuming.streams(servers.channel_prefix, group)
         self._redis: Redis = client(servers.cache_url)
         self._script = self._redis.register_script(TAKE)
@@ -163,13 +166,18 @@ class AsyncConsumer:
 
     async def give_back(self, entry_id: str, reason: str) -> bool:
         """See :meth:`AsyncDelivery.fail`."""
-        failed = [{"stream_id": entry_id, "reason": reason[:65536]}]
+        failed = [{"stream_id": entry_id, "reason": told(reason)}]
         answer = await self._call("event.consume", group=self.group, consumer=self.consumer, limit=0, fail=failed)
         return bool(answer["dead_letters"])
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closed.wait(), seconds)
+
+    @property
+    def closed(self) -> bool:
+        """Whether somebody ended it."""
+        return self._closed.is_set()
 
     async def aclose(self) -> None:
         """End it; a reader that waits comes to the end within a second. What it holds is given to others when

@@ -57,7 +57,7 @@ class Consumer:
         return self
 
     def __next__(self) -> Delivery:
-        delivery = self._loop.run(self._next())
+        delivery = None if self._consumer.closed else self._loop.run(self._next())
         if delivery is None:
             raise StopIteration
         return Delivery(self._loop, delivery)
@@ -67,7 +67,8 @@ class Consumer:
 
     def close(self) -> None:
         """See :meth:`AsyncConsumer.aclose`; from any thread."""
-        self._loop.run(self._consumer.aclose())
+        if not self._consumer.closed and not self._loop.is_elsewhere:
+            self._loop.run(self._consumer.aclose())
 
     def __enter__(self) -> Self:
         return self

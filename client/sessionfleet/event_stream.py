@@ -47,7 +47,7 @@ class EventStream(Generic[T]):
         """End it and close its connection. What has come but was not handed out is dropped; the reader, who
         may be waiting in another thread, gets the end mark next."""
         self._ready.clear()
-        if not self._subscription.closed:
+        if not self._subscription.closed and not self._loop.is_elsewhere:
             self._loop.run(self._subscription.aclose())
 
     def __enter__(self) -> Self:

@@ -17,6 +17,7 @@ from sessionfleet.buffer import Unsent
 from sessionfleet.chunk import Chunk
 from sessionfleet.consumer import BATCH
 from sessionfleet.consumer_blocking import Consumer
+from sessionfleet.envelope import Letter
 from sessionfleet.event import Event
 from sessionfleet.event_stream import EventStream
 from sessionfleet.handle import CALL_SECONDS, Handle
@@ -46,6 +47,7 @@ class Fleet:
     def _open(self) -> None:
         self._loop: LoopThread | None = None
         self._loop_made = threading.Lock()
+        self._closing = threading.RLock()
         self._remote = AsyncFleet(self.servers, self.submit_timeout, self._buffer)
 
     @classmethod
@@ -122,7 +124,7 @@ class Fleet:
         remote = self._remote
         letter = remote.letter(name, arguments, deadline=deadline, message_priority=message_priority)
         until = time.monotonic() + self.submit_timeout
-        self._listen(remote)
+        self._listen(remote, letter)
         handle = Handle(letter.request)
         remote.replies.expect(handle)
         remote.publish(letter, until=until)
@@ -138,15 +140,15 @@ class Fleet:
         remote = self._remote
         letters = [remote.letter(name, dict(arguments)) for name, arguments in calls]
         until = time.monotonic() + self.submit_timeout
-        self._listen(remote)
+        self._listen(remote, *letters)
         handles = [Handle(letter.request) for letter in letters]
         remote.replies.expect(*handles)
         remote.publish(*letters, until=until)
         return handles
 
-    def _listen(self, remote: AsyncFleet) -> None:
+    def _listen(self, remote: AsyncFleet, *letters: Letter) -> None:
         if not remote.replies.listening:
-            self._run().run(remote.ready())
+            self._run().run(remote.ready(*letters))
 
     def send(
         self,
@@ -321,17 +323,18 @@ class Fleet:
 
     def close(self) -> list[Unsent]:
         """Close all connections and the reader. Calls that still wait end in their time-out, subscriptions
-        with their end mark. Messages in the buffer get submit_timeout to go out; answers those that did
-        not, and logs how many."""
-        if self._loop is not None:
-            unsent = self._loop.run(self._remote.aclose())
-            self._loop.stop()
-            self._loop = None
+        with their end mark, consumers without one. Messages in the buffer get submit_timeout to go out; answers
+        those that did not, and logs how many."""
+        with self._closing:  # by one thread; others find it closed
+            buffer = self._remote.buffer
+            unsent = [] if buffer is None else buffer.close(self.submit_timeout)
+            if self._loop is None:
+                self._remote.publisher.close()
+            else:
+                self._loop.run(self._remote.end())
+                self._loop.stop()
+                self._loop = None
             return unsent
-        buffer = self._remote.buffer
-        unsent = [] if buffer is None else buffer.close(self.submit_timeout)
-        self._remote.publisher.close()
-        return unsent
 
     def _run(self) -> LoopThread:
         with self._loop_made:  # first calls of several threads: two loops would share one reader

@@ -11,6 +11,9 @@ from sessionfleet.request import Answer, Request, answer_of
 
 CALL_SECONDS = 30.0
 
+LONGEST_SECONDS = threading.TIMEOUT_MAX
+"""What a thread can wait for; a longer time-out is this one."""
+
 Stored = dict[str, Any]
 """An answer as workers store it."""
 
@@ -63,7 +66,7 @@ class Handle(Sent):
     def result(self, timeout: float = CALL_SECONDS) -> Answer:
         """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
         asked again."""
-        self._arrived.wait(timeout)
+        self._arrived.wait(min(timeout, LONGEST_SECONDS))
         return self._answer(timeout)
 
 

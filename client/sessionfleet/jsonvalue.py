@@ -14,6 +14,9 @@ from uuid import UUID
 
 from pydantic import BeforeValidator
 
+MOST_TEXT = 65536
+"""Characters of a free text."""
+
 MAX_DEPTH = 100
 """Levels of nesting; deeper values exhaust recursive readers on either side."""
 
@@ -98,6 +101,11 @@ def _text(value: str, path: _Path) -> str:
         except UnicodeEncodeError:
             raise _unfit(path, "text with a lone surrogate is not valid Unicode") from None
     return value
+
+
+def told(text: str) -> str:
+    """Words of an exception, which may hold anything, as text that can be stored: the rest of it as an escape."""
+    return text.replace("\x00", r"\x00").encode(errors="backslashreplace").decode()[:MOST_TEXT]
 
 
 def _key(key: Any, path: _Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
@@ -22,12 +23,13 @@ class LoopThread:
         self._posted: set[asyncio.Task[None]] = set()
         self._handing = threading.Lock()
         self._ending = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="sessionfleet-client", daemon=True)
         self._thread.start()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result. When the caller is interrupted, so is the coroutine; raises RuntimeError when the
-        loop ends before it has one."""
+        loop ends before it has one, and in a child after a fork, where it does not run."""
         future = self._handed(coroutine)
         try:
             return future.result()
@@ -37,8 +39,16 @@ class LoopThread:
                 raise RuntimeError("this client was closed while the call waited") from None
             raise
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this is a child of the process it runs in."""
+        return os.getpid() != self._process
+
     def _handed(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Given to the loop before it is told to end, or not at all: what comes later it would never look at."""
+        if self.is_elsewhere:  # and the lock may be held by a thread that only the parent has
+            coroutine.close()
+            raise RuntimeError("this was opened before the fork and belongs to the parent: open another one")
         with self._handing:
             if threading.current_thread() is not self._thread and not self._ending:
                 return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

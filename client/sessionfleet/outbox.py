@@ -21,14 +21,8 @@ class _Parcel:
     sent: asyncio.Future[None]
 
     def told(self, error: Exception) -> Exception:
-        """The error of a round trip with this parcel's own operation in it: who repeats a call goes by its key."""
-        if not isinstance(error, FleetError):
-            return error
-        first = self.letters[0].request
-        own = {"operation": first.name, "task_id": first.task_id, "idempotency_key": first.idempotency_key}
-        told = type(error)({**error.shape(), "details": {**error.details, **own}})
-        told.__cause__ = error.__cause__
-        return told
+        """The error of a round trip with this parcel's own operation in it."""
+        return self.letters[0].request.own(error) if isinstance(error, FleetError) else error
 
 
 class Outbox:

@@ -30,6 +30,9 @@ from sessionfleet.names import BELL, BELL_LIFE_MS, BUSY, RING, list_of
 AT_ONCE = 500
 """Messages sent in one round trip, at most."""
 
+BYTES_AT_ONCE = 4 * 1024 * 1024
+"""Bytes of one round trip with several messages, at most: it is answered in time, and a repeat is short."""
+
 CONNECTIONS = 8
 """Broker connections of a blocking client, at most; more threads than that take turns."""
 
@@ -73,10 +76,8 @@ class Mail:
             raise Unavailable(
                 service="the broker",
                 reason=str(error) or "it does not answer",
-                operation=self._first.name,
-                task_id=self._first.task_id,
-                idempotency_key=self._first.idempotency_key,
                 attempts=self._attempts,
+                **self._first.facts,
             ) from error
         return pause
 
@@ -90,8 +91,14 @@ class _Timed:
         self.attempt_seconds = self._connecting + self._answering
 
     def _mails(self, letters: Sequence[Letter], until: float) -> Iterator[Mail]:
-        for start in range(0, len(letters), AT_ONCE):
-            yield Mail(letters[start : start + AT_ONCE], until - self.attempt_seconds)
+        start = size = 0
+        for place, letter in enumerate(letters):
+            size += len(letter.payload)
+            if place > start and (place - start == AT_ONCE or size > BYTES_AT_ONCE):
+                yield Mail(letters[start:place], until - self.attempt_seconds)
+                start, size = place, len(letter.payload)
+        if letters:
+            yield Mail(letters[start:], until - self.attempt_seconds)
 
 
 class Publisher(_Timed):

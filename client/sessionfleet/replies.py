@@ -87,7 +87,7 @@ class Replies:
             async with asyncio.timeout(timeout):
                 await self._subscribed.wait()
         except TimeoutError:
-            reason = str(self._trouble) or "it does not answer"
+            reason = str(self._trouble or "") or "it does not answer"
             raise Unavailable(service="the result store", reason=reason) from self._trouble
 
     async def close(self) -> None:

@@ -39,14 +39,20 @@ class Request:
         key: str | None = self.arguments.get("idempotency_key")
         return key
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an error says of it: who repeats it goes by its key."""
+        return {"operation": self.name, "task_id": self.task_id, "idempotency_key": self.idempotency_key}
+
+    def own(self, error: FleetError) -> FleetError:
+        """An error that it shares with others, as its own."""
+        told = type(error)({**error.shape(), "details": {**error.details, **self.facts}})
+        told.__cause__ = error.__cause__
+        return told
+
     def timed_out(self, seconds: float) -> CallTimeout:
         """The error for an answer that did not come in time."""
-        return CallTimeout(
-            operation=self.name,
-            seconds=round(seconds, 1),
-            task_id=self.task_id,
-            idempotency_key=self.idempotency_key,
-        )
+        return CallTimeout(seconds=round(seconds, 1), **self.facts)
 
 
 def prepare(
@@ -68,7 +74,7 @@ def prepare(
         if arguments.get("idempotency_key") is None:
             arguments["idempotency_key"] = task_id
         if deadline is not None:
-            arguments["deadline_at"] = datetime.now(UTC) + timedelta(seconds=deadline)
+            arguments["deadline_at"] = _from_now(deadline)
     elif deadline is not None:
         raise ValidationFailed.of("deadline", f"{name} only reads or may run any time: it takes no deadline")
     message = kind.parse(arguments)
@@ -77,6 +83,13 @@ def prepare(
     if message_priority not in STEPS:
         raise ValidationFailed.of("message_priority", f"must be one of {', '.join(PRIORITIES)}")
     return Request(task_id, name, kind.queue, message.arguments(), STEPS[message_priority])
+
+
+def _from_now(seconds: float) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        raise ValidationFailed.of("deadline", "must be seconds from now, before the year 10000") from None
 
 
 def answer_of(request: Request, stored: Mapping[str, Any]) -> Answer:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sessionfleet.errors import FleetError, InvalidTransition, SessionExpired
+from sessionfleet.jsonvalue import told
 from sessionfleet.request import Answer
 from sessionfleet.words import TERMINAL
 
@@ -23,10 +24,7 @@ def to_end(document: Answer, error: BaseException | None = None) -> Step:
     arguments = {"session_id": document["id"]}
     if error is None:
         return "session.complete", arguments
-    said = f"{type(error).__name__}: {error}".rstrip(": ")
-    # What a text column cannot hold must not keep the session alive.
-    text = said.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
-    return "session.fail", {**arguments, "error": text[:65536]}
+    return "session.fail", {**arguments, "error": told(f"{type(error).__name__}: {error}".rstrip(": "))}
 
 
 @contextmanager

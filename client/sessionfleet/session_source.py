@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 from sessionfleet.errors import CallTimeout, SessionNotFound, ValidationFailed
 from sessionfleet.event import REPLAY_END
 from sessionfleet.feed import Feed
+from sessionfleet.messages import Attach
 from sessionfleet.servers import Servers
 from sessionfleet.source import LOOK_SECONDS, PAGE, Batches, RedisSource, T
 
@@ -49,7 +50,7 @@ class SessionSource(RedisSource[T]):
         self._ask = ask
         self._after = after
         self._patience = AGAIN_SECONDS
-        self.session_id = session_id
+        self.session_id = Attach.parse({"session_id": session_id}).session_id
         """As the caller gave it; the uuid once the fleet has told it."""
         self.attached: dict[str, Any] = {}
         """What ``session.attach`` told last."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self
 
+from sessionfleet.errors import ValidationFailed
 from sessionfleet.event import CLOSED, END, PING, TIMEOUT
 from sessionfleet.feed import end
 from sessionfleet.source import Batches, Source, T
@@ -44,6 +45,8 @@ class Subscription(Generic[T]):
         ping: float | None = None,
         marks: bool = True,
     ) -> None:
+        if ping is not None and not ping > 0:
+            raise ValidationFailed.of("ping", "must be a number of seconds above 0")
         self._source = source
         self._batches = source.batches()
         self._wanted = wanted

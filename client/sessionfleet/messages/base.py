@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from sessionfleet.errors import FleetError, UnknownOperation, ValidationFailed
-from sessionfleet.jsonvalue import jsonable
+from sessionfleet.jsonvalue import MOST_TEXT, jsonable
 from sessionfleet.refusals import reason
 
 Kind = Literal["read", "write", "duty"]
@@ -25,7 +25,7 @@ def storable(value: str) -> str:
     return value
 
 
-Text = Annotated[str, Field(max_length=65536), AfterValidator(storable)]
+Text = Annotated[str, Field(max_length=MOST_TEXT), AfterValidator(storable)]
 """Free text, at most 65,536 characters."""
 
 Name = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable)]

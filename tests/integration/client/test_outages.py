@@ -67,6 +67,7 @@ def test_a_refusing_redis() -> None:
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_a_frozen_redis(valkey: EmbeddedValkey, warm: bool) -> None:
+    """What the error says is the same whether the broker is asked first or the server of the answers."""
     threads = set(threading.enumerate())
     with Fleet.connect(f"{valkey.url}/0", submit_timeout=SUBMIT) as client:
         if warm:
@@ -74,7 +75,11 @@ def test_a_frozen_redis(valkey: EmbeddedValkey, warm: bool) -> None:
         running = threading.active_count()
         valkey.pause()
         try:
-            fails_in_time(lambda: client.call("session.count"))
+            error = fails_in_time(lambda: client.call("session.create", idempotency_key="mine"))
+            assert error.details["operation"] == "session.create"
+            assert (error.details["idempotency_key"], bool(error.details["task_id"])) == ("mine", True)
+            assert error.details["reason"] not in ("None", "")
+            fails_in_time(lambda: client.submit_many([("session.count", {})]))
             fails_in_time(lambda: client.send("session.count"))
             with ThreadPoolExecutor(20) as pool:
                 errors = list(pool.map(lambda _: fails_in_time(lambda: client.send("session.count")), range(20)))

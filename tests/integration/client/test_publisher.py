@@ -11,7 +11,7 @@ import pytest
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import Unavailable
 from sessionfleet.names import BELL, BUSY, list_of
-from sessionfleet.publisher import AT_ONCE, AsyncPublisher, Publisher
+from sessionfleet.publisher import AT_ONCE, BYTES_AT_ONCE, AsyncPublisher, Publisher
 from sessionfleet.request import Request
 from tests.support.servers import private_valkey
 from workers.embedded import EmbeddedValkey
@@ -89,6 +89,15 @@ def test_any_number_in_order(valkey: EmbeddedValkey, send: Send) -> None:
     with valkey.client(0) as broker:
         assert broker.lrange(list_of("sessions", 6), 0, -1) == [str(n) for n in reversed(range(many))]
         assert broker.llen(BELL + "sessions") == 3
+
+
+def test_large_ones_go_a_few_at_a_time(valkey: EmbeddedValkey, send: Send) -> None:
+    """One round trip with all of them would not be answered in time, and each repeat would send all again."""
+    sizes = [BYTES_AT_ONCE // 2, BYTES_AT_ONCE // 2, 1, BYTES_AT_ONCE + 1, 1, 1]
+    send([Letter(letter.request, b"x" * size) for letter, size in zip(letters(*range(6)), sizes, strict=True)])
+    with valkey.client(0) as broker:
+        assert [len(one) for one in reversed(broker.lrange(list_of("sessions", 6), 0, -1))] == sizes
+        assert broker.llen(BELL + "sessions") == 4
 
 
 def test_a_connection_that_the_server_ended_is_made_again(valkey: EmbeddedValkey, send: Send) -> None:
