@@ -6,14 +6,12 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 from sessionfleet import Fleet
 from sessionfleet.errors import FleetError
 from workers.settings import Settings
-
-
-OK = 200
 
 
 class Probe(threading.Thread):
@@ -71,6 +69,6 @@ class Probe(threading.Thread):
             status = connection.getresponse().status
         finally:
             connection.close()
-        if status != OK:
+        if status != HTTPStatus.OK:
             place = f"{settings.flower_host}:{settings.flower_port}"
             raise OSError(f"what listens on {place} is not the Flower of this fleet: it answered {status}")
