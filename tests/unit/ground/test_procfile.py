@@ -94,7 +94,7 @@ def test_servers_are_healthy_and_migrated_before_the_processes_start() -> None:
     for name in ("postgres", "valkey"):
         assert services[name]["healthcheck"]["test"]
         assert services[name]["volumes"]
-    # The image's first start has a server for its own use, on a socket only: healthy is what answers where others come.
+    # The first start has a server for its own use, on a socket only: healthy is what answers where others come.
     asked = services["postgres"]["healthcheck"]["test"]
     assert asked[asked.index("-h") + 1] == "127.0.0.1"
     for name in LINES - {"release"}:
