@@ -4,8 +4,8 @@ What one fetch delivered is collected and handed to the app as one list, which i
 Nothing waits for a timer: with one message waiting the list has one. The app names the tasks and runs them:
 
 - ``app.collected_tasks``: names of tasks whose messages may be collected;
-- ``app.run_collected(calls)``: executes and answers them, task id -> whether it succeeded; or raises and has changed
-  nothing. Calls it leaves out go Celery's way.
+- ``app.run_collected(calls)``: executes and answers them, task id -> None, or the name of the error it ended in; or
+  raises and has changed nothing. Calls it leaves out go Celery's way.
 
 Only plain messages are collected. One with a time (``eta``, ``expires``), limits of its own, a retry, callbacks,
 stamps, a revoked id, or one whose consumer died before goes Celery's way, as does everything while a list fails:
@@ -60,7 +60,7 @@ class Collector:
     def __init__(
         self,
         names: Collection[str],
-        run: Callable[[Sequence[Call]], Mapping[str, bool]],
+        run: Callable[[Sequence[Call]], Mapping[str, str | None]],
         one_by_one: Callable[[Any], None],
         tidings: Tidings,
         time_limits: tuple[float | None, float | None] = (None, None),
@@ -115,7 +115,7 @@ class Collector:
         for call in done:
             call.message.ack_log_error(log, (OSError,))
         if done:
-            failed = {call.task_id for call in done if not ended[call.task_id]}
+            failed = {call.task_id: error for call in done if (error := ended[call.task_id]) is not None}
             self._tidings.tell(done, failed, monotonic() - began)
         for call in calls:
             if call.task_id not in ended:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery.worker import state
@@ -29,30 +29,30 @@ class Tidings:
     def __init__(self, consumer: Any) -> None:
         self._consumer = consumer
 
-    def tell(self, calls: Sequence[Call], failed: Collection[str], seconds: float) -> None:
-        """``failed``: ids of the tasks that ended in an error; ``seconds``: how long all took together. Never
+    def tell(self, calls: Sequence[Call], failed: Mapping[str, str], seconds: float) -> None:
+        """``failed``: task id -> the name of the error it ended in; ``seconds``: how long all took together. Never
         raises: the tasks are done."""
         try:
             self._tell(calls, failed, seconds)
         except Exception:
             log.exception("cannot tell of %d tasks", len(calls))
 
-    def _tell(self, calls: Sequence[Call], failed: Collection[str], seconds: float) -> None:
+    def _tell(self, calls: Sequence[Call], failed: Mapping[str, str], seconds: float) -> None:
         names = Counter(call.name for call in calls)
         state.total_count.update(names)
         state.all_total_count[0] += len(calls)
         each = seconds / len(calls)
         crowd = len(calls) > CROWD
-        kinds: dict[tuple[str, bool], list[Call]] = {}
+        kinds: dict[tuple[str, str | None], list[Call]] = {}
         for call in calls:
-            kinds.setdefault((call.name, call.task_id in failed), []).append(call)
-        for (name, wrong), same in kinds.items():
+            kinds.setdefault((call.name, failed.get(call.task_id)), []).append(call)
+        for (name, error), same in kinds.items():
             for call in same[:1] if crowd else same:
-                self._event(call, name, wrong, each, len(same) if crowd else 1)
+                self._event(call, name, error, each, len(same) if crowd else 1)
         if log.isEnabledFor(logging.INFO):
             self._log(calls, failed, each, names if crowd else None)
 
-    def _event(self, call: Call, name: str, wrong: bool, seconds: float, count: int) -> None:
+    def _event(self, call: Call, name: str, error: str | None, seconds: float, count: int) -> None:
         dispatcher = self._consumer.event_dispatcher
         if not dispatcher or not dispatcher.enabled:
             return
@@ -60,29 +60,32 @@ class Tidings:
         send = dispatcher.send
         send("task-received", uuid=call.task_id, name=name, args="[]", kwargs="{}", retries=0, **more)
         send("task-started", uuid=call.task_id, **more)
-        if wrong:
-            send("task-failed", uuid=call.task_id, exception="typed error", traceback="", **more)
+        if error is not None:
+            send("task-failed", uuid=call.task_id, exception=error, traceback="", **more)
         else:
             send("task-succeeded", uuid=call.task_id, result="", runtime=seconds, **more)
 
-    def _log(self, calls: Sequence[Call], failed: Collection[str], each: float, names: Counter[str] | None) -> None:
+    def _log(self, calls: Sequence[Call], failed: Mapping[str, str], each: float, names: Counter[str] | None) -> None:
         if names is not None:
             log.info(
-                "%d tasks together, %d of them failed, %.4f s each: %s",
+                "%d tasks together, %d of them failed%s, %.4f s each: %s",
                 len(calls),
                 len(failed),
+                f" ({_counted(Counter(failed.values()))})" if failed else "",
                 each,
-                ", ".join(f"{count} {name}" for name, count in names.items()),
+                _counted(names),
                 extra={"tasks": len(calls), "failed": len(failed), "runtime": each},
             )
             return
         for call in calls:
+            error = failed.get(call.task_id)
             log.info(
-                "Task %s[%s] %s in %.4fs",
+                "Task %s[%s] %s in %.4fs%s",
                 call.name,
                 call.task_id,
-                "failed" if call.task_id in failed else "succeeded",
+                "succeeded" if error is None else "failed",
                 each,
+                "" if error is None else f": {error}",
                 extra={
                     "task_id": call.task_id,
                     "task_name": call.name,
@@ -90,3 +93,7 @@ class Tidings:
                     "runtime": each,
                 },
             )
+
+
+def _counted(names: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in names.items())

@@ -55,8 +55,8 @@ def collected_names() -> frozenset[str]:
     return frozenset(name for name, declaration in DECLARED.items() if declaration.kind in TOGETHER)
 
 
-def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
-    """Execute and answer calls of :func:`collected_names`: task id -> whether it succeeded.
+def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, str | None]:
+    """Execute and answer calls of :func:`collected_names`: task id -> None, or the code of its error.
 
     Not among them, and neither executed nor answered: calls with invalid arguments that nobody waits for, which by
     themselves become dead letters; and calls on a session whose row somebody holds for longer than
@@ -83,7 +83,7 @@ def run_together(runtime: Runtime, calls: Sequence[Call]) -> dict[str, bool]:
     documents = documents_of(list(chain.from_iterable(found)))
     runtime.answer([answer for answer in answers if not answer.ignored], documents)
     # A producer may use an id twice: one that was left out goes Celery's way with its namesakes, which replay.
-    return {answer.task_id: answer.error is None for answer in answers if answer.task_id not in left}
+    return {one.task_id: None if one.error is None else one.error.code for one in answers if one.task_id not in left}
 
 
 def _job(call: Call) -> _Job:

@@ -37,7 +37,7 @@ class FleetApp(Celery):  # type: ignore[misc]
             self._runtime = (pid, build_runtime(self.settings, Sender(self), self.backend.answer))
         return self._runtime[1]
 
-    def run_collected(self, calls: Sequence[Call]) -> dict[str, bool]:
+    def run_collected(self, calls: Sequence[Call]) -> dict[str, str | None]:
         """Execute waiting operations together (:mod:`broker.collecting`)."""
         return run_together(self.runtime, calls)
 

@@ -15,6 +15,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from history import partitions
@@ -42,7 +44,8 @@ def migrate(settings: Settings, to: str = "head") -> tuple[str | None, str | Non
     """Upgrades, or downgrades when ``to`` (a revision or ``base``) lies behind; revisions before and after.
 
     Each revision is one transaction. Raises :class:`SettingsError` when PostgreSQL does not
-    answer, and what the database says when a revision fails; the earlier revisions then stand.
+    answer, or when it or ``to`` is at a revision this release does not know; and what the database says when a
+    revision fails; the earlier revisions then stand.
     """
     # A migration cannot wait for its server as a worker with lazy_connect does.
     check_servers(settings.model_copy(update={"lazy_connect": False}), "database_url")
@@ -56,7 +59,14 @@ def migrate(settings: Settings, to: str = "head") -> tuple[str | None, str | Non
         with engine.connect() as connection:
             _make_schema(connection, settings.database_schema)
             before = _revision(connection)
-            _run(connection, to, before)
+            try:
+                _run(connection, to, before)
+            except (CommandError, RevisionError) as error:
+                raise SettingsError(
+                    message=f"the database is at {before or 'base'} and cannot be brought to {to} ({error}): "
+                    "where a newer release migrated it use that one, else name a revision that is in migrations/.",
+                    setting="FLEET_DATABASE_URL",
+                ) from None
             after = _revision(connection)
         if to == "head":
             partitions.ensure(engine, settings.database_schema, ahead=settings.partitions_ahead)

@@ -21,7 +21,7 @@ from history.partitions import list_partitions, months
 from history.roles import APP_ROLE, app_role_available, assume_app_role
 from tests.support.months import SCHEMA, Database, insert_event, months_back
 from workers.migrate import ROOT, migrate, migration_engine
-from workers.settings import Settings
+from workers.settings import Settings, SettingsError
 
 REVISIONS = [
     step.revision
@@ -91,6 +91,18 @@ def test_upgrading_twice_changes_nothing(settings: Settings) -> None:
 
     assert migrate(settings) == (REVISIONS[-1], REVISIONS[-1])
     assert shape(settings) == first
+
+
+def test_a_revision_nobody_knows_is_one_sentence(settings: Settings) -> None:
+    """One that was typed, and that of a database which a newer release has migrated."""
+    migrate(settings)
+    with pytest.raises(SettingsError, match=r"^the database is at \w+ and cannot be brought to nonsense \(.*\.$"):
+        migrate(settings, "nonsense")
+    with migration_engine(settings).begin() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '9999_of_a_newer_release'"))
+    for to in ("head", "0001_pre_base"):
+        with pytest.raises(SettingsError, match=r"at 9999_of_a_newer_release and cannot .* use that one"):
+            migrate(settings, to)
 
 
 def test_many_may_migrate_at_once(settings: Settings) -> None:

@@ -7,9 +7,11 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from tests.support.command_line import run_in
 from tests.support.running import clean_environment
 from tests.support.servers import new_home
 from workers.embedded import EmbeddedPostgres
-from workers.home import ROOT
+from workers.home import ROOT, Home
 
 
 class Cli:
@@ -162,6 +164,38 @@ def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> No
     eventually(cli.nothing_is_left, every=0.2)
     assert not cli.status()["running"]
     assert "not running" in cli.run("down").stderr
+
+
+def test_a_port_set_for_flower_that_is_taken_is_one_sentence(cli: Cli) -> None:
+    """Not a fleet that is ready, with the address of somebody else's server and a Flower that never starts."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cli.run("up", "--detach", FLEET_FLOWER_PORT=port)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith(f"fleet: FLEET_FLOWER_PORT is {port}, on which Flower cannot listen")
+        assert done.stderr.endswith("set another, or remove it, and a free one is chosen.\n")
+        assert cli.processes() == []
+
+
+def test_flower_moves_when_its_port_is_taken_while_the_fleet_starts(cli: Cli) -> None:
+    """Two fleets that start at once may choose the same port: each says where its own Flower is."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "workers.cli", "up"], env=cli.env, stderr=subprocess.PIPE, text=True
+    ) as here:
+        try:
+            assert here.stderr is not None
+            assert any(line.startswith("fleet: starting ") for line in here.stderr)
+            port = Home(cli.home).state.section("flower")["port"]
+            with socket.create_server(("127.0.0.1", port)):
+                said = list(takewhile(lambda line: "Stop it with" not in line, here.stderr))
+                url = cli.environment()["FLEET_FLOWER_URL"]
+                assert not url.endswith(f":{port}")
+                assert url.rpartition(":")[2] in "".join(line for line in said if line.startswith("  flower "))
+                assert requests.get(f"{url}/api/workers", timeout=60).status_code == 200
+        finally:
+            here.send_signal(signal.SIGINT)
+            rest = here.communicate(timeout=90)[1]
+    assert here.returncode == 0, rest
 
 
 @pytest.mark.parametrize(

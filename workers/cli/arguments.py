@@ -1,17 +1,35 @@
-"""Arguments of an operation as a person types them: ``key=value`` and one JSON object."""
+"""Arguments as a person types them: ``key=value`` and one JSON object of an operation, lengths of time."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from sessionfleet.messages import CATALOGUE
 from sessionfleet.schemas import schema_of
 
 SIMPLE = ("integer", "number", "boolean")
+
+
+class Seconds(click.ParamType[Any]):
+    """A length of time, 0 or more; neither infinite nor not a number, which floats may be."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf:
+            self.fail(f"{value!r} is no number of seconds, 0 or more", param, ctx)
+        return seconds
 
 
 class UsageError(Exception):

@@ -7,7 +7,7 @@ import json
 import click
 
 from sessionfleet.words import PRIORITIES
-from workers.cli.arguments import UsageError, parse
+from workers.cli.arguments import Seconds, UsageError, parse
 from workers.cli.reach import reached
 
 
@@ -15,8 +15,8 @@ from workers.cli.reach import reached
 @click.argument("task")
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--json", "text", metavar="TEXT", help="More arguments as a JSON object, or @FILE.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for the answer.")
-@click.option("--deadline", type=float, help="Seconds from now after which no worker starts it (writes only).")
+@click.option("--timeout", type=Seconds(), default=30.0, show_default=True, help="How long to wait for the answer.")
+@click.option("--deadline", type=Seconds(), help="How long from now a worker may start it (writes only).")
 @click.option("--priority", type=click.Choice(PRIORITIES), help="Its place in the queue.")
 def call(
     task: str, values: tuple[str, ...], text: str | None, timeout: float, deadline: float | None, priority: str | None

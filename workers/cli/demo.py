@@ -41,7 +41,7 @@ REVIEW = ("session.created", "session.started", "schedule.fired", "session.updat
 
 @click.command()
 def demo() -> None:
-    """Show a session's life with its events beside it; about 75 seconds.
+    """Show a session's life with its events beside it; about a minute.
 
     Created, started, context merged, output, paused, resumed, warned, reviewed by a schedule, expired,
     cleaned up. Exit code 0 only when every expected event was really seen.

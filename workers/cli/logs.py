@@ -16,7 +16,9 @@ from workers.home import Home
 @click.command()
 @click.argument("process", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is written from now on, until Ctrl-C.")
-@click.option("--lines", "-n", default=50, show_default=True, help="Lines of each log to begin with.")
+@click.option(
+    "--lines", "-n", type=click.IntRange(0), default=50, show_default=True, help="Lines of each log to begin with."
+)
 def logs(process: str | None, follow: bool, lines: int) -> None:
     """Print logs: of PROCESS (sessions.1), of a whole line of the Procfile (sessions), or of all."""
     folder = Home.find().logs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
@@ -48,4 +49,6 @@ def connect(settings: Settings | None = None) -> Fleet:
 
 def flower_url(settings: Settings) -> str:
     """Flower's address with user and password, as an HTTP client takes it."""
-    return f"http://{settings.flower_user}:{settings.flower_password}@{settings.flower_host}:{settings.flower_port}"
+    login = ":".join(quote(text, safe="") for text in (settings.flower_user, settings.flower_password))
+    host = f"[{settings.flower_host}]" if ":" in settings.flower_host else settings.flower_host
+    return f"http://{login}@{host}:{settings.flower_port}"

@@ -14,7 +14,9 @@ import click
 from sessionfleet import Fleet
 from sessionfleet.words import PRIORITIES
 from workers.cli import Group, schedule_accounts, schedule_views
+from workers.cli.arguments import Seconds
 from workers.cli.reach import reached
+from workers.cli.running import say
 from workers.cli.tables import duration, instant, table
 
 Document = dict[str, Any]
@@ -128,8 +130,8 @@ def delete(schedule_id: str) -> None:
 
 @schedule.command()
 @click.argument("schedule_id")
-@click.option("--wait", is_flag=True, help="Wait for its end; exit code 1 when it failed.")
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait.")
+@click.option("--wait", is_flag=True, help="Wait for its end; exit code 1 when it failed or has not come in time.")
+@click.option("--timeout", type=Seconds(), default=60.0, show_default=True, help="How long to wait.")
 @as_json
 def trigger(schedule_id: str, wait: bool, timeout: float, as_json: bool) -> None:
     """Run a review now, whatever its schedule says."""
@@ -138,7 +140,9 @@ def trigger(schedule_id: str, wait: bool, timeout: float, as_json: bool) -> None
         if wait:
             run = _ended(fleet, run, timeout)
     _print(run, as_json, report)
-    if run["status"] == "failed":
+    if wait and run["status"] not in OVER:
+        say(f"the run has not ended within {timeout:g} s: see ./fleet schedule history {schedule_id}")
+    if run["status"] == "failed" or (wait and run["status"] not in OVER):
         raise SystemExit(1)
 
 

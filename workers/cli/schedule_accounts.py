@@ -45,6 +45,8 @@ def assign(owner_id: str, accounts: tuple[Document, ...], remove: tuple[str, ...
     ./fleet schedule assign owner-1 account-7=85 account-8
     ./fleet schedule assign owner-1 --remove account-7
     """
+    if not accounts and not remove:
+        raise click.UsageError("give an ACCOUNT, or one to --remove")
     with reached() as fleet:
         found = fleet.call("schedule.assign", owner_id=owner_id, accounts=list(accounts), remove=list(remove))
     text = "{added} added, {updated} with another risk, {removed} removed; {owner_id} has {total}"

@@ -121,4 +121,4 @@ def _age(one: dict[str, Any]) -> str:
 
 
 def _restarts(one: dict[str, Any]) -> str:
-    return f", {one['restarts']} restarts" if one["restarts"] else ""
+    return f", {one['restarts']} restart{'s' * (one['restarts'] > 1)}" if one["restarts"] else ""

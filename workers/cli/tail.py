@@ -8,6 +8,7 @@ from contextlib import suppress
 import click
 
 from sessionfleet import Event
+from workers.cli.arguments import Seconds
 from workers.cli.event_lines import line, mark_line
 from workers.cli.reach import reached
 
@@ -19,7 +20,7 @@ TYPED = {"session_id": "SESSION_ID", "after": "--after", "after_seq": "--after",
 @click.argument("session_id", required=False)
 @click.option("--after", metavar="SEQ", help="Begin after this seq; without SESSION_ID after this Stream id.")
 @click.option("--type", "types", multiple=True, metavar="NAME", help="Only these events, e.g. session.paused.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="End after so many quiet seconds.")
+@click.option("--timeout", type=Seconds(), help="End after so many quiet seconds.")
 @click.option("--json", "as_json", is_flag=True, help="One envelope per line, as JSON.")
 def tail(
     session_id: str | None, after: str | None, types: tuple[str, ...], timeout: float | None, as_json: bool

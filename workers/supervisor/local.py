@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -27,6 +28,9 @@ from workers.supervisor.sweep import sweep
 READY_WITHIN = 90.0
 FORCE_AFTER = 5.0
 """Seconds on top of ``shutdown_grace`` before what still runs is killed."""
+
+FLOWER_CANNOT_START = 2
+"""Flower's exit code where its settings or its port do not let it start."""
 
 
 class StartFailed(Exception):
@@ -76,18 +80,24 @@ class LocalFleet:
         lines = read_procfile()
         scale = Scale.parse(self._given.get("FLEET_SCALE", ""), set(lines) - {RELEASE})
         self._servers = LocalServers(self.home, self._given, self.say)
+        if scale.of("flower") > 0:
+            check_flower_port(self._servers.given)
         self._servers.start()
         environ = complete_environment(self.home, self._servers.environ())
         settings = Settings.load(environ)
         check_servers(settings, "database_url", "broker_url", "cache_url", "beat_url", "result_url")
-        with self.home.state.change("environment") as kept:
-            kept.clear()
-            kept.update({key: value for key, value in environ.items() if key.startswith(PREFIX)})
+        self._keep(environ)
         self._release(environ)
         self._supervisor = Supervisor(self.home, lines, scale, environ, self.say)
         self.say("starting " + ", ".join(one.process.name for one in self._supervisor.all))
         self._supervisor.start()
         self._wait(settings, with_flower=scale.of("flower") > 0, with_worker=scale.of("sessions") > 0)
+
+    def _keep(self, environ: Mapping[str, str]) -> None:
+        """For ``fleet env`` and whatever else asks for the fleet that runs here."""
+        with self.home.state.change("environment") as kept:
+            kept.clear()
+            kept.update({key: value for key, value in environ.items() if key.startswith(PREFIX)})
 
     def _release(self, environ: Mapping[str, str]) -> None:
         process = make_process(read_procfile()[RELEASE], 1, environ=environ, logs=self.home.logs)
@@ -110,15 +120,28 @@ class LocalFleet:
         probe.start()
         while not probe.done.is_set() and not self._stop.wait(0.1):
             self._look()
+            if self._supervisor is not None and FLOWER_CANNOT_START in self._supervisor.exits("flower"):
+                probe.settings = self._move_flower(self._supervisor, probe.settings)
             if time.monotonic() - began > READY_WITHIN:
                 probe.stop()
                 raise StartFailed(
-                    f"no operation went through within {READY_WITHIN:g} s ({probe.trouble}): "
-                    f"see the logs in {self.home.logs}."
+                    f"{probe.missing} within {READY_WITHIN:g} s ({probe.trouble}): see the logs in {self.home.logs}."
                 )
         probe.stop()
         if probe.done.is_set():
             self.say(f"a session was created and deleted after {time.monotonic() - began:.1f} s")
+
+    def _move_flower(self, supervisor: Supervisor, settings: Settings) -> Settings:
+        """Between the choice of its port and its start another program may take it: then its next start is on a
+        free one. A port that somebody set stays."""
+        assert self._servers is not None  # noqa: S101  (they are started first)
+        environ = complete_environment(self.home, self._servers.environ())
+        moved = Settings.load(environ)
+        if moved.flower_port != settings.flower_port:
+            self.say(f"port {settings.flower_port} was taken meanwhile: Flower moves to {moved.flower_port}")
+            self._keep(environ)
+            supervisor.give("flower", FLEET_FLOWER_PORT=str(moved.flower_port))
+        return moved
 
     def _look(self) -> None:
         if self._servers is not None:
@@ -169,13 +192,31 @@ def complete_environment(home: Home, environ: Mapping[str, str]) -> dict[str, st
     return {**environ, **chosen}
 
 
+def check_flower_port(environ: Mapping[str, str]) -> None:
+    """Raises :class:`StartFailed` when somebody set a port on which Flower cannot listen."""
+    settings = Settings.load(environ)
+    if "flower_port" not in settings.model_fields_set:
+        return
+    try:
+        _listen(settings.flower_host, settings.flower_port)
+    except OSError as error:
+        raise StartFailed(
+            f"FLEET_FLOWER_PORT is {settings.flower_port}, on which Flower cannot listen ({error.strerror}): "
+            "set another, or remove it, and a free one is chosen.",
+            2,
+        ) from None
+
+
 def _flower_port(host: str, wished: list[int | None]) -> int:
     for port in [*filter(None, wished), 0]:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        with contextlib.suppress(OSError):
+            return _listen(host, port)
     raise ServerError(f"FLEET_FLOWER_HOST is {host!r}, on which nothing can listen: correct or remove it.")
+
+
+def _listen(host: str, port: int) -> int:
+    """The port, when one can listen on it now; 0 is any. OSError when not."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])

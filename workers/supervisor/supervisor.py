@@ -138,6 +138,16 @@ class Supervisor:
         one.state = "waiting"
         self.say(f"{one.process.name} ended ({_exit(one.last_exit)}); starting it again in {one.pause:g} s")
 
+    def exits(self, line: str) -> set[int | None]:
+        """Exit codes of the processes of a line that wait for their next start."""
+        return {one.last_exit for one in self.all if one.line == line and one.state == "waiting"}
+
+    def give(self, line: str, **variables: str) -> None:
+        """Variables for the next starts of a line's processes."""
+        for one in self.all:
+            if one.line == line:
+                one.process.env.update(variables)
+
     def stop(self, grace: float, hurry: Callable[[], bool] = lambda: False) -> list[str]:
         """SIGTERM to all, the relay last; SIGKILL after ``grace`` seconds or when ``hurry`` says so.
 

@@ -70,7 +70,12 @@ def test_a_refusal_names_what_was_typed(run: Run, fleet: RunningFleet) -> None:
         ["call", "session.create", "context={"],
         ["call", "session.create", "--json", "[]"],
         ["call", "session.create", "--priority", "urgent"],
+        ["call", "session.count", "--timeout", "-1"],
+        ["call", "session.count", "--timeout", "nan"],
+        ["call", "session.create", "--deadline", "inf"],
         ["tail", "s", "--after", "x"],
+        ["tail", "--timeout", "-1"],
+        ["logs", "--lines", "-1"],
         ["demo", "now"],
     ],
 )

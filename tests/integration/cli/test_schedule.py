@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support import RunningFleet
+from tests.support import RunningFleet, eventually
 from tests.support.command_line import answer
 from tests.support.command_line import run as run_command
 from tests.support.scheduling import dispatch, rewind
@@ -41,12 +41,18 @@ def test_a_schedule_s_life_by_hand(run: Run, fleet: RunningFleet) -> None:
     ran = text(run("schedule", "trigger", schedule_id, "--wait"))
     assert "status      success" in ran
     assert "sessions    1: 1 active" in ran
+    late = run("schedule", "trigger", schedule_id, "--wait", "--timeout", "0")
+    assert late.returncode == 1, "nobody knows yet whether it succeeds"
+    assert "status     queued" in late.stdout
+    assert late.stderr == f"fleet: the run has not ended within 0 s: see ./fleet schedule history {schedule_id}\n"
+    eventually(lambda: text(run("schedule", "history", schedule_id, "--status", "success")).count("on_demand") == 2)
     assert "paused: lunch" in text(run("schedule", "pause", schedule_id, "--note", "lunch"))
     rewind(fleet, made, 1)
     dispatch(fleet)
     assert "state     on" in text(run("schedule", "resume", schedule_id))
     [_, *slots] = text(run("schedule", "history", schedule_id)).splitlines()
     assert sorted((line.split()[2], line.split()[3]) for line in slots) == [
+        ("on_demand", "success"),
         ("on_demand", "success"),
         ("scheduled", "skipped"),
     ]
@@ -73,7 +79,14 @@ def test_accounts_of_an_owner_by_hand(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["create", "--owner", "o"], ["create", "--owner", "o", "--every", "often"], ["history"], ["unpause", "x"]],
+    [
+        ["create", "--owner", "o"],
+        ["create", "--owner", "o", "--every", "often"],
+        ["history"],
+        ["unpause", "x"],
+        ["trigger", "x", "--wait", "--timeout", "-1"],
+        ["assign", "o"],
+    ],
 )
 def test_wrong_use_is_exit_code_two(run: Run, words: list[str]) -> None:
     done = run("schedule", *words)

@@ -17,6 +17,7 @@ from tests.support.batching import at_once
 from tests.support.private import private_fleets
 
 METRIC = re.compile(r"^flower_events_total\{([^}]*)\} ([\d.e+]+)$", re.MULTILINE)
+FAILED = re.compile(r"failed (?:in [\d.]+s: |\((\d+) )INVALID_TRANSITION")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -37,6 +38,18 @@ class Watched:
             if label["worker"].startswith("sessions"):
                 counts[label["type"], label["task"]] += int(float(number))
         return counts
+
+    def failures(self, name: str) -> set[str]:
+        """The exceptions of a task's failures in the list of tasks."""
+        settings = self.fleet.settings
+        found = requests.get(
+            f"{self.base}/api/tasks",
+            params={"taskname": name, "state": "FAILURE"},
+            auth=(settings.flower_user, settings.flower_password),
+            timeout=10,
+        )
+        assert found.status_code == 200, found.text
+        return {one["exception"] for one in found.json().values()}
 
     def total(self) -> Counter[str]:
         """What the worker itself says."""
@@ -67,8 +80,11 @@ def watched() -> Iterator[Watched]:
 
 @pytest.mark.parametrize("number", [5, 60])
 def test_every_operation_is_counted(watched: Watched, number: int) -> None:
-    """Few are told one by one, of many each kind is told once, with its number."""
+    """Few are told one by one, of many each kind is told once, with its number; a failure with its code, also in the
+    log."""
     fleet = watched.fleet
+    [worker] = fleet.of("sessions")
+    read = len(worker.log_text())
     sessions = [new(fleet) for _ in range(number)]
     refused = number // 5
     calls = [("session.append_output", {"session_id": one["id"], "content": "a\n"}) for one in sessions]
@@ -89,5 +105,12 @@ def test_every_operation_is_counted(watched: Watched, number: int) -> None:
         return {key: gained[key] for key in wanted} == wanted
 
     eventually(seen, 30, every=0.2)
+    assert watched.failures("session.resume") == {"INVALID_TRANSITION"}
+
+    def logged() -> bool:
+        lines = FAILED.findall(worker.log_text()[read:])
+        return sum(int(together or 1) for together in lines) == refused
+
+    eventually(logged, 30, every=0.2)
     gained = watched.total() - told
     assert (gained["session.append_output"], gained["session.resume"]) == (number, refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -81,11 +82,21 @@ def test_containers_have_no_default_passwords() -> None:
                 assert ":?" in value, (name, key)
 
 
+def test_queues_in_containers_are_kept_as_here() -> None:
+    """By the append-only file alone: snapshots beside it would cost forks, and one that fails stops all writes."""
+    words = shlex.split(COMPOSE["services"]["valkey"]["command"][-1])
+    kept = {name: words[words.index(name) + 1] for name in ("--appendonly", "--appendfsync", "--save")}
+    assert kept == {"--appendonly": "yes", "--appendfsync": "everysec", "--save": ""}
+
+
 def test_servers_are_healthy_and_migrated_before_the_processes_start() -> None:
     services = COMPOSE["services"]
     for name in ("postgres", "valkey"):
         assert services[name]["healthcheck"]["test"]
         assert services[name]["volumes"]
+    # The first start has a server for its own use, on a socket only: healthy is what answers where others come.
+    asked = services["postgres"]["healthcheck"]["test"]
+    assert asked[asked.index("-h") + 1] == "127.0.0.1"
     for name in LINES - {"release"}:
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully", name
         assert services[name]["healthcheck"]["test"], name
