@@ -22,7 +22,6 @@ from sessionfleet.errors import Unavailable, ValidationFailed
 from sessionfleet.event import Event
 from sessionfleet.fleet_events import FleetEvents
 from sessionfleet.handle import CALL_SECONDS, LONGEST_SECONDS, AsyncHandle
-from sessionfleet.messages import Get
 from sessionfleet.outbox import Outbox
 from sessionfleet.publisher import AT_ONCE, CONNECTIONS, AsyncPublisher, Publisher
 from sessionfleet.replies import Replies
@@ -140,8 +139,7 @@ class AsyncFleet:
     async def get(self, session_id: str, min_version: int = 0, timeout: float = CALL_SECONDS) -> Answer:
         """A session's document from the cache, else by ``session.get``; see :meth:`Fleet.get`."""
         self._in_its_loop()
-        asked = Get.parse({"session_id": session_id, "min_version": min_version})
-        cached = await self._documents.find(asked.session_id, min_version)
+        cached = await self._documents.find(session_id, min_version)
         if cached is not None:
             return cached
         return await self.call("session.get", timeout, session_id=session_id, min_version=min_version)

@@ -27,18 +27,21 @@ class CachedDocuments:
     def __init__(self, cache_url: str) -> None:
         self._redis = client(cache_url)
 
-    async def find(self, reference: str, min_version: int) -> Document | None:
+    async def find(self, reference: object, min_version: int) -> Document | None:
         """The document by id or external id, if it is there, new enough and no deadline is near.
 
-        None also when Redis does not answer within PATIENCE_SECONDS.
+        None also when Redis does not answer within PATIENCE_SECONDS, and for what names no session: ``session.get``
+        says so.
         """
+        if not isinstance(reference, str):
+            return None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 found: Any = await self._redis.mget(DOCUMENT + reference.removeprefix(OWN_NAME), EXTERNAL + reference)
                 raw, other = found
                 if raw is None and other is not None:
                     [raw] = await self._redis.mget(DOCUMENT + other.decode())
-        except (*LOST, TimeoutError, UnicodeDecodeError):
+        except (*LOST, TimeoutError, UnicodeError):
             return None
         document = _document(raw)
         if document is None or reference not in (document["id"], document.get("external_id")):
