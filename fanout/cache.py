@@ -36,9 +36,6 @@ _LAST = 9007199254740991
 
 DELETED = f'{{"revision":{_LAST},"deleted":true}}'
 
-MANY_BYTES = 16 * 1024 * 1024
-"""What is read of many documents at once, about."""
-
 _put, _get = Script("put_documents"), Script("get_documents")
 
 
@@ -118,7 +115,7 @@ class DocumentCache:
         """As :meth:`get`, by id or external id (Q-01)."""
         return self._guarded(lambda: self._find(reference), None)
 
-    def get_many(self, session_ids: Iterable[str], most: int = MANY_BYTES) -> Found:
+    def get_many(self, session_ids: Iterable[str], most: int) -> Found:
         """The cached documents among these sessions in one round trip, until they have about ``most`` bytes; one
         always fits. What is missing is a miss."""
         wanted = list(dict.fromkeys(session_ids))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 T = TypeVar("T")
 
@@ -45,7 +45,11 @@ def ddl_connection(engine: Engine) -> Iterator[Connection]:
         conn.detach()
         conn.exec_driver_sql(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
         conn.exec_driver_sql("SET statement_timeout = 0")
-        yield conn
+        try:
+            yield conn
+        finally:  # of a closed connection they go only when the server has noticed: the next run would be skipped
+            with suppress(SQLAlchemyError):
+                conn.exec_driver_sql("SELECT pg_advisory_unlock_all()")
 
 
 def patiently(step: Callable[[], T]) -> T:

@@ -10,9 +10,7 @@ from itertools import islice
 from reviews.starts import Start, starts
 from reviews.subject import Subject
 from sessionfleet.errors import ValidationFailed
-
-CAP = 1000
-"""Slots of one backfill."""
+from sessionfleet.messages.schedule_views import BACKFILL_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +32,16 @@ def choose(
     next_run: datetime | None,
     include_skipped: bool = False,
 ) -> list[Choice]:
-    """The slots in [``begin``, ``end``). Raises ValidationFailed when there are more than CAP.
+    """The slots in [``begin``, ``end``). Raises ValidationFailed when there are more than BACKFILL_SLOTS.
 
     Slots from ``next_run`` on are settled by the dispatcher. ``taken`` reads what the ledger has of the range
     (:func:`reviews.store.slots.taken`), and is not asked about one with too many slots.
     """
-    found = list(islice(starts(subject.rule, subject.schedule_id, begin, end), CAP + 1))
-    if len(found) > CAP:
-        last = found[CAP].nominal.isoformat()
+    found = list(islice(starts(subject.rule, subject.schedule_id, begin, end), BACKFILL_SLOTS + 1))
+    if len(found) > BACKFILL_SLOTS:
+        last = found[BACKFILL_SLOTS].nominal.isoformat()
         raise ValidationFailed.of(
-            "end", f"the range has more than {CAP:,} slots; end it by {last} and go on from there"
+            "end", f"the range has more than {BACKFILL_SLOTS:,} slots; end it by {last} and go on from there"
         )
     ledger = taken() if found else {}
     against = ["backfill", "scheduled", *(() if include_skipped else ("skipped",))]

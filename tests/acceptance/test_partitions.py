@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy import Engine, NullPool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from history.ddl import sqlstate
@@ -196,6 +196,23 @@ def long_transaction(engine: Engine) -> Iterator[None]:
         for parent in PARENTS:
             insert_event(conn, parent, datetime.fromisoformat(str(conn.scalar(text("SELECT now()")))))
         yield
+
+
+def test_a_run_that_ends_has_let_the_next_one_in(database: Database) -> None:
+    """Before its connection is closed: the server may notice that late, and the next run would be skipped."""
+    held: list[int] = []
+    locks = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+
+    def closing(*_: Any) -> None:
+        with database.app.connect() as conn:
+            held.append(conn.execute(locks).scalar_one())
+
+    event.listen(database.owner, "close_detached", closing)
+    try:
+        upkeep(database)
+    finally:
+        event.remove(database.owner, "close_detached", closing)
+    assert held == [0]
 
 
 def test_32_writers_notice_nothing_of_attach_and_detach(database: Database) -> None:

@@ -19,6 +19,9 @@ from tests.support.private import private_fleets
 RESUME = 30.0
 """Seconds until work goes on after a fault; 2 s are usual."""
 
+REFUSED = 20
+"""Commands that the server refuses during a fault, at least."""
+
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[RunningFleet]:
@@ -39,15 +42,25 @@ def restart_full_server(fleet: RunningFleet) -> None:
     fleet.cache.eval("for n = 1, 200000 do redis.call('UNLINK', 'ballast:' .. n) end", 0)
 
 
+def meet(fleet: RunningFleet, error: str) -> None:
+    """The fault lasts until so many have met it, by the server's count: at ten messages a second two seconds."""
+
+    def met() -> int:
+        return int(fleet.broker.info("errorstats").get(f"errorstat_{error}", {}).get("count", 0))
+
+    before = met()
+    eventually(lambda: met() >= before + REFUSED)
+
+
 def refuse_writes(fleet: RunningFleet) -> None:
     fleet.broker.replicaof("127.0.0.1", 1)
-    time.sleep(2)  # the fault has to last
+    meet(fleet, "READONLY")
     fleet.broker.replicaof("NO", "ONE")
 
 
 def be_full(fleet: RunningFleet) -> None:
     fleet.broker.config_set("maxmemory", 1)
-    time.sleep(2)
+    meet(fleet, "OOM")
     fleet.broker.config_set("maxmemory", 0)
 
 

@@ -10,6 +10,7 @@ import click
 
 from workers.home import Home
 from workers.settings import Settings
+from workers.settings_urls import host_in_url
 from workers.supervisor.lock import is_held
 
 if TYPE_CHECKING:
@@ -50,5 +51,4 @@ def connect(settings: Settings | None = None) -> Fleet:
 def flower_url(settings: Settings) -> str:
     """Flower's address with user and password, as an HTTP client takes it."""
     login = ":".join(quote(text, safe="") for text in (settings.flower_user, settings.flower_password))
-    host = f"[{settings.flower_host}]" if ":" in settings.flower_host else settings.flower_host
-    return f"http://{login}@{host}:{settings.flower_port}"
+    return f"http://{login}@{host_in_url(settings.flower_host)}:{settings.flower_port}"

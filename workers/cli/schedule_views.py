@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from sessionfleet import Fleet
+from sessionfleet.messages.schedule_views import BACKFILL_SLOTS
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
@@ -25,9 +26,6 @@ TIMEOUT = 120.0
 
 STEP = 200
 """Slots of one call of a long backfill, about; a day is split only where it must be."""
-
-MOST = 1000
-"""Slots that schedule.backfill takes at once."""
 
 
 class Moment(click.ParamType[Any]):
@@ -390,7 +388,7 @@ def _pieces(fleet: Fleet, schedule_id: str, begin: datetime, end: datetime) -> l
         if count and count + slots > STEP:
             edges.append(midnight)
             count = 0
-        if slots > MOST:
+        if slots > BACKFILL_SLOTS:
             over = end if midnight == max(days) else midnight + timedelta(days=1)
             edges += _every(STEP, fleet, schedule_id, edges[-1], over)
         count += slots

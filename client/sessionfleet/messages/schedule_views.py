@@ -167,6 +167,10 @@ class ExplainSchedule(Message, name="schedule.explain"):
     )
 
 
+BACKFILL_SLOTS = 1000
+"""Slots of one backfill, at most."""
+
+
 class BackfillSchedule(ScheduleWrite, name="schedule.backfill"):
     """Run slots of a past range that have no run of their own, tagged with kind `backfill` and low priority.
 

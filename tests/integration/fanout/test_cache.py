@@ -81,10 +81,10 @@ def test_fifty_parallel_writers_leave_the_newest(cache: DocumentCache) -> None:
 def test_one_round_of_many(cache: DocumentCache) -> None:
     documents = [document(f"s-{number}", number) for number in range(1, 101)]
     assert cache.put(documents) == 100
-    found = cache.get_many([*(f"s-{number}" for number in range(1, 102)), "s-1"])
+    found = cache.get_many([*(f"s-{number}" for number in range(1, 102)), "s-1"], 1_000_000)
     assert found.documents == {shown["id"]: shown for shown in documents}
     assert found.looked_at == 101
-    assert cache.get_many([]).documents == {}
+    assert cache.get_many([], 1).documents == {}
 
 
 def as_text(value: str) -> Callable[[Redis, str], object]:
@@ -113,7 +113,7 @@ def test_a_corrupt_entry_is_a_miss_and_goes_alone(
     corrupt(client, document_key("s-7"))
     assert cache.get("s-7") is None
     assert not client.exists(document_key("s-7"))
-    assert len(cache.get_many(f"s-{number}" for number in range(100)).documents) == 99
+    assert len(cache.get_many([f"s-{number}" for number in range(100)], 1_000_000).documents) == 99
     assert cache.put([document("s-7", 2)]) == 1
     assert cache.get("s-7") == document("s-7", 2)
 
@@ -226,7 +226,7 @@ def test_without_redis_calls_are_quick_and_quiet(client: Redis, pair: Servers, o
         for _ in range(20):
             assert cache.put([document(revision=2)]) == 0
             assert cache.get("s-1") is None
-            assert cache.get_many(["s-1"]).documents == {}
+            assert cache.get_many(["s-1"], 1).documents == {}
             cache.drop("s-2")
             assert cache.put([], hint=True) == 0
         skipping = time.monotonic() - started

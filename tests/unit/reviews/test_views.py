@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from reviews import explain
-from reviews.backfill import CAP, choose
+from reviews.backfill import choose
 from reviews.ledger import BUFFER
 from reviews.preview import MAX_SLOTS, next_run, preview, span
 from reviews.rule import Rule
@@ -18,6 +18,7 @@ from reviews.simulate import fates, simulate
 from reviews.subject import Subject
 from sessionfleet.errors import InvalidSchedule, ValidationFailed
 from sessionfleet.messages import CreateSchedule
+from sessionfleet.messages.schedule_views import BACKFILL_SLOTS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -294,9 +295,9 @@ def test_a_backfill_leaves_alone_what_is_there_and_what_is_the_dispatcher_s() ->
 
 
 def test_a_backfill_has_an_end() -> None:
-    assert len(chosen({}, CAP)) == CAP
+    assert len(chosen({}, BACKFILL_SLOTS)) == BACKFILL_SLOTS
     with pytest.raises(ValidationFailed, match="more than 1,000 slots; end it by 2026-01-01T16:40:00"):
-        chosen({}, CAP + 1)
+        chosen({}, BACKFILL_SLOTS + 1)
 
 
 def test_a_backfill_of_too_many_slots_does_not_read_the_ledger() -> None:
