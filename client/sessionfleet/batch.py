@@ -101,9 +101,12 @@ class _Sender:
         if self._task is not None:
             await self._task
 
-    def wake(self) -> None:
-        """Look at the queue; may be called from any thread."""
-        if self._task is not None:
+    def add(self, entry: Entry) -> None:
+        """Put it into the queue; may be called from any thread. Raises RuntimeError outside the ``with`` block of
+        the batch: nothing would send it."""
+        if self._task is None:
+            raise RuntimeError("a batch collects inside its `with` block only")
+        if self._queue.add(entry):
             self._task.get_loop().call_soon_threadsafe(self._wake.set)
 
     async def _run(self) -> None:
@@ -152,13 +155,12 @@ class AsyncBatch:
         self._sender = _Sender(fleet, self._queue)
 
     async def add(self, name: str, /, **arguments: Any) -> AsyncBatchHandle:
-        """Add an operation; waits only while MAX_WAITING others do. Raises :class:`UnknownOperation`
-        and :class:`ValidationFailed`."""
+        """Add an operation; waits only while MAX_WAITING others do. Raises :class:`UnknownOperation`,
+        :class:`ValidationFailed`, and RuntimeError outside the batch's ``async with`` block."""
         entry = Entry(name, arguments, self._timeout)
         while (first := self._queue.first_when_full()) is not None:
             await asyncio.wait([asyncio.wrap_future(first)])
-        if self._queue.add(entry):
-            self._sender.wake()
+        self._sender.add(entry)
         return AsyncBatchHandle(entry)
 
     async def __aenter__(self) -> Self:
@@ -187,8 +189,7 @@ class Batch:
         entry = Entry(name, arguments, self._timeout)
         while (first := self._queue.first_when_full()) is not None:
             concurrent.futures.wait([first])
-        if self._queue.add(entry):
-            self._sender.wake()
+        self._sender.add(entry)
         return BatchHandle(entry)
 
     def __enter__(self) -> Self:

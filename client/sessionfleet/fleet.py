@@ -324,7 +324,7 @@ class Fleet:
     def close(self) -> list[Unsent]:
         """Close all connections and the reader. Calls that still wait end in their time-out, subscriptions
         with their end mark, consumers without one. Messages in the buffer get submit_timeout to go out; answers
-        those that did not, and logs how many."""
+        those that did not, and logs how many. A call after it connects anew; close again then."""
         with self._closing:  # by one thread; others find it closed
             buffer = self._remote.buffer
             unsent = [] if buffer is None else buffer.close(self.submit_timeout)

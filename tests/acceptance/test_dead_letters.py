@@ -119,9 +119,14 @@ def test_by_hand(fleet: RunningFleet) -> None:
     assert f"unknown task {name}" in line
     assert answer(run_command(fleet, "deadletter", "list", "--task", name, "--json"))["items"] == [letter]
     assert answer(run_command(fleet, "deadletter", "show", str(letter["id"])))["task_name"] == name
-    assert run_command(fleet, "deadletter", "requeue", str(letter["id"])).stdout == f"requeued {letter['id']}\n"
+    requeue = ("deadletter", "requeue", str(letter["id"]))
+    assert run_command(fleet, *requeue).stdout == f"requeued {letter['id']}\n"
     eventually(lambda: [one for one in letters(fleet, task_name=name) if one["seen"] == 2])
     assert run_command(fleet, "deadletter", "discard", str(letter["id"]), str(2**62)).stdout == "discarded 1\n"
+    assert answer(run_command(fleet, *requeue, "--json")) == {"requeued": [], "skipped": [letter["id"]]}
+    because = "not there, requeued before, cut or without a queue"
+    assert run_command(fleet, *requeue).stdout == f"skipped {letter['id']}: {because}\n"
+    assert answer(run_command(fleet, "deadletter", "discard", str(letter["id"]), "--json")) == {"discarded": 0}
     assert run_command(fleet, "deadletter", "list", "--task", name).stdout == "no message was put away\n"
     done = run_command(fleet, "deadletter", "show", str(letter["id"]))
     assert (done.returncode, json.loads(done.stderr)["code"]) == (1, "DEAD_LETTER_NOT_FOUND")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from sessionfleet.words import PRIORITIES
+from workers.cli.answers import document
 from workers.cli.arguments import Seconds, UsageError, parse
 from workers.cli.reach import reached
 
@@ -38,4 +37,4 @@ def call(
         raise click.UsageError(str(error)) from None
     with reached(typed={}) as fleet:  # wire names are what is typed here
         answer = fleet.call(task, timeout, deadline=deadline, message_priority=priority, **arguments)
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+        click.echo(document(answer))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from workers.cli import Group
+from workers.cli.answers import as_json, document, requeued, show_answer
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
@@ -25,7 +25,6 @@ def deadletter() -> None:
     """
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))
 
 
@@ -41,18 +40,13 @@ def list_(as_json: bool, **given: Any) -> None:
     arguments = {name: value for name, value in given.items() if value is not None}
     with reached() as fleet:
         found = fleet.call("deadletter.list", **arguments)
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    elif not found["items"]:
-        click.echo("no message was put away")
-    else:
-        click.echo(overview(found["items"]))
-        if found["cursor"]:
-            click.echo("there are more: --limit shows them")
+    show_answer(found, as_json, overview)
 
 
-def overview(items: list[Document]) -> str:
+def overview(found: Document) -> str:
     """One line per letter."""
+    if not found["items"]:
+        return "no message was put away"
     heads = ("ID", "LAST SEEN", "SEEN", "QUEUE", "TASK", "REASON")
     rows = [
         (
@@ -63,9 +57,9 @@ def overview(items: list[Document]) -> str:
             one["task_name"] or "-",
             one["reason"].partition("\n")[0][:100] + (" (requeued)" if one["requeued_at"] else ""),
         )
-        for one in items
+        for one in found["items"]
     ]
-    return table(heads, rows)
+    return table(heads, rows) + ("\nthere are more: --limit shows them" if found["cursor"] else "")
 
 
 @deadletter.command()
@@ -73,28 +67,25 @@ def overview(items: list[Document]) -> str:
 def show(id_: int) -> None:
     """Show one with its content, as JSON."""
     with reached() as fleet:
-        click.echo(json.dumps(fleet.call("deadletter.show", id=id_), indent=2, ensure_ascii=False))
+        click.echo(document(fleet.call("deadletter.show", id=id_)))
 
 
 @deadletter.command()
 @these
-def requeue(ids: tuple[int, ...]) -> None:
+@as_json
+def requeue(ids: tuple[int, ...], as_json: bool) -> None:
     """Put messages back into their queues, as they came."""
     with reached() as fleet:
         answer = fleet.call("deadletter.requeue", ids=sorted(set(ids)))
-    if answer["requeued"]:
-        click.echo(f"requeued {_named(answer['requeued'])}")
-    if answer["skipped"]:
-        click.echo(f"skipped {_named(answer['skipped'])}: not there, requeued before, cut or without a queue")
+    because = "not there, requeued before, cut or without a queue"
+    show_answer(answer, as_json, lambda told: requeued(told, because))
 
 
 @deadletter.command()
 @these
-def discard(ids: tuple[int, ...]) -> None:
+@as_json
+def discard(ids: tuple[int, ...], as_json: bool) -> None:
     """Forget messages for good."""
     with reached() as fleet:
-        click.echo(f"discarded {fleet.call('deadletter.discard', ids=sorted(set(ids)))['discarded']}")
-
-
-def _named(ids: list[int]) -> str:
-    return ", ".join(map(str, ids))
+        answer = fleet.call("deadletter.discard", ids=sorted(set(ids)))
+    show_answer(answer, as_json, lambda told: f"discarded {told['discarded']}")

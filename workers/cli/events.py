@@ -12,6 +12,7 @@ import click
 from sessionfleet import Event
 from sessionfleet.words import CONSUMER_GROUPS
 from workers.cli import Group
+from workers.cli.answers import as_json, requeued, show_answer
 from workers.cli.event_lines import line
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
@@ -43,7 +44,6 @@ def events() -> None:
     """
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))
 
 
@@ -80,18 +80,13 @@ def dead_letters(as_json: bool, **given: Any) -> None:
     arguments = {name: value for name, value in given.items() if value is not None}
     with reached() as fleet:
         found = fleet.call("event.dead_letters", **arguments)
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    elif not found["items"]:
-        click.echo("there are no dead letters")
-    else:
-        click.echo(overview(found["items"]))
-        if found["next_cursor"]:
-            click.echo("there are more: --limit shows them")
+    show_answer(found, as_json, overview)
 
 
-def overview(items: list[Document]) -> str:
+def overview(found: Document) -> str:
     """One line per letter."""
+    if not found["items"]:
+        return "there are no dead letters"
     heads = ("ID", "WHEN", "GROUP", "EVENT", "SESSION", "SEQ", "DELIVERIES", "REASON")
     rows = [
         (
@@ -104,9 +99,9 @@ def overview(items: list[Document]) -> str:
             str(one["deliveries"]),
             one["failure_reason"].partition("\n")[0][:100] + (" (requeued)" if one["requeued_at"] else ""),
         )
-        for one in items
+        for one in found["items"]
     ]
-    return table(heads, rows)
+    return table(heads, rows) + ("\nthere are more: --limit shows them" if found["next_cursor"] else "")
 
 
 @events.command()
@@ -116,13 +111,7 @@ def requeue(ids: tuple[int, ...], as_json: bool) -> None:
     """Give events once more to the group that gave them up."""
     with reached() as fleet:
         answer = fleet.call("event.requeue", ids=sorted(set(ids)))
-    if as_json:
-        click.echo(json.dumps(answer))
-        return
-    if answer["requeued"]:
-        click.echo(f"requeued {_named(answer['requeued'])}")
-    if answer["skipped"]:
-        click.echo(f"skipped {_named(answer['skipped'])}: not there, requeued before, or no event")
+    show_answer(answer, as_json, lambda told: requeued(told, "not there, requeued before, or no event"))
 
 
 @events.command()
@@ -132,8 +121,4 @@ def discard(ids: tuple[int, ...], as_json: bool) -> None:
     """Forget dead letters for good."""
     with reached() as fleet:
         answer = fleet.call("event.discard", ids=sorted(set(ids)))
-    click.echo(json.dumps(answer) if as_json else f"discarded {answer['discarded']}")
-
-
-def _named(ids: list[int]) -> str:
-    return ", ".join(map(str, ids))
+    show_answer(answer, as_json, lambda told: f"discarded {told['discarded']}")

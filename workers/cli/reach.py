@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ import click
 
 from sessionfleet import Fleet, FleetError
 from workers.cli import Refused
+from workers.cli.answers import document
 from workers.cli.running import connect, environment
 from workers.settings import SettingsError
 
@@ -37,7 +37,7 @@ def reached(typed: Mapping[str, str] | None = None) -> Iterator[Fleet]:
         raise
     except FleetError as error:
         shape = _in_words_of(_typed() if typed is None else typed, error.shape())
-        click.echo(json.dumps(shape, indent=2, ensure_ascii=False), err=True)
+        click.echo(document(shape), err=True)
         sys.exit(1)
 
 

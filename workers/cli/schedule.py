@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ import click
 from sessionfleet import Fleet
 from sessionfleet.words import PRIORITIES
 from workers.cli import Group, schedule_accounts, schedule_views
+from workers.cli.answers import as_json, show_answer
 from workers.cli.arguments import Seconds
 from workers.cli.reach import reached
 from workers.cli.running import say
@@ -55,7 +55,6 @@ def schedule() -> None:
 for _command in (*schedule_views.COMMANDS, *schedule_accounts.COMMANDS):
     schedule.add_command(_command)
 
-as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 limited = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Rows at most.")
 noted = click.option("--note", help="Why; kept in the audit.")
 
@@ -74,7 +73,7 @@ def create(every: Document, paused: bool, as_json: bool, **given: Any) -> None:
     arguments = {name: value for name, value in given.items() if value is not None}
     with reached() as fleet:
         made = fleet.call("schedule.create", schedule_type="interval", enabled=not paused, **every, **arguments)
-    _print(made, as_json, details)
+    show_answer(made, as_json, details)
 
 
 @schedule.command("list")
@@ -86,7 +85,7 @@ def list_(owner_id: str | None, enabled_only: bool, limit: int, as_json: bool) -
     """List schedules, newest first."""
     with reached() as fleet:
         found = fleet.call("schedule.list", owner_id=owner_id, enabled_only=enabled_only, limit=limit)
-    _print(found, as_json, overview)
+    show_answer(found, as_json, overview)
 
 
 @schedule.command()
@@ -96,7 +95,7 @@ def show(schedule_id: str, as_json: bool) -> None:
     """Show one schedule."""
     with reached() as fleet:
         found = fleet.call("schedule.get", schedule_id=schedule_id)
-    _print(found, as_json, details)
+    show_answer(found, as_json, details)
 
 
 @schedule.command()
@@ -106,7 +105,7 @@ def show(schedule_id: str, as_json: bool) -> None:
 def pause(schedule_id: str, note: str | None, as_json: bool) -> None:
     """Stop firing; each slot of the pause is recorded as skipped."""
     with reached() as fleet:
-        _print(fleet.call("schedule.pause", schedule_id=schedule_id, note=note), as_json, details)
+        show_answer(fleet.call("schedule.pause", schedule_id=schedule_id, note=note), as_json, details)
 
 
 @schedule.command()
@@ -116,16 +115,17 @@ def pause(schedule_id: str, note: str | None, as_json: bool) -> None:
 def resume(schedule_id: str, note: str | None, as_json: bool) -> None:
     """Fire again from the next slot on."""
     with reached() as fleet:
-        _print(fleet.call("schedule.resume", schedule_id=schedule_id, note=note), as_json, details)
+        show_answer(fleet.call("schedule.resume", schedule_id=schedule_id, note=note), as_json, details)
 
 
 @schedule.command()
 @click.argument("schedule_id")
-def delete(schedule_id: str) -> None:
+@as_json
+def delete(schedule_id: str, as_json: bool) -> None:
     """Delete a schedule; its history stays readable."""
     with reached() as fleet:
-        fleet.call("schedule.delete", schedule_id=schedule_id)
-    click.echo(f"{schedule_id} is deleted")
+        gone = fleet.call("schedule.delete", schedule_id=schedule_id)
+    show_answer(gone, as_json, lambda _: f"{schedule_id} is deleted")
 
 
 @schedule.command()
@@ -139,7 +139,7 @@ def trigger(schedule_id: str, wait: bool, timeout: float, as_json: bool) -> None
         run = fleet.call("schedule.trigger", schedule_id=schedule_id)
         if wait:
             run = _ended(fleet, run, timeout)
-    _print(run, as_json, report)
+    show_answer(run, as_json, report)
     if wait and run["status"] not in OVER:
         say(f"the run has not ended within {timeout:g} s: see ./fleet schedule history {schedule_id}")
     if run["status"] == "failed" or (wait and run["status"] not in OVER):
@@ -155,7 +155,7 @@ def history(schedule_id: str, status: str | None, limit: int, as_json: bool) -> 
     """Show what became of each slot, latest first; instants are UTC."""
     with reached() as fleet:
         found = fleet.call("schedule.history", schedule_id=schedule_id, status=status, limit=limit)
-    _print(found, as_json, slots)
+    show_answer(found, as_json, slots)
 
 
 def overview(found: Document) -> str:
@@ -269,7 +269,3 @@ def _headless(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
 
 def _with_rest(text: str, found: Document) -> str:
     return f"{text}\n(there are more: raise --limit)" if found["next_cursor"] else text
-
-
-def _print(answer: Any, as_json: bool, text: Callable[[Any], str]) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
+from workers.cli.answers import as_json, show_answer
 from workers.cli.reach import reached
 from workers.cli.tables import table
 
@@ -30,9 +30,6 @@ class Account(click.ParamType[Any]):
             self.fail(f"{value!r} is no account like account-7 or account-7=85", param, ctx)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
-
-
 @click.command()
 @click.argument("owner_id", metavar="OWNER")
 @click.argument("accounts", nargs=-1, type=Account(), metavar="[ACCOUNT[=RISK]]...")
@@ -50,7 +47,7 @@ def assign(owner_id: str, accounts: tuple[Document, ...], remove: tuple[str, ...
     with reached() as fleet:
         found = fleet.call("schedule.assign", owner_id=owner_id, accounts=list(accounts), remove=list(remove))
     text = "{added} added, {updated} with another risk, {removed} removed; {owner_id} has {total}"
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text.format(**found))
+    show_answer(found, as_json, lambda told: text.format(**told))
 
 
 @click.command()
@@ -61,7 +58,7 @@ def accounts(owner_id: str, limit: int, as_json: bool) -> None:
     """List the accounts of an owner in the order of a review: highest risk first."""
     with reached() as fleet:
         found = fleet.call("schedule.assignments", owner_id=owner_id, limit=limit)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else listing(found))
+    show_answer(found, as_json, listing)
 
 
 COMMANDS = (assign, accounts)

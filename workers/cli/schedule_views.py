@@ -16,6 +16,7 @@ import click
 
 from sessionfleet import Fleet
 from sessionfleet.messages.schedule_views import BACKFILL_SLOTS
+from workers.cli.answers import as_json, show_answer
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
@@ -96,9 +97,6 @@ def ranged(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
-
-
 @click.command("next")
 @subject
 @click.option("-n", "--limit", default=10, show_default=True, type=click.IntRange(1, 1000), help="How many.")
@@ -114,7 +112,7 @@ def next_(limit: int, after: datetime | None, as_json: bool, **named: Any) -> No
     arguments = _arguments(named, limit=limit, after=after)
     with reached() as fleet:
         found = fleet.call("schedule.next_run", **arguments)
-    _print(found, as_json, lines)
+    show_answer(found, as_json, lines)
 
 
 @click.command()
@@ -135,7 +133,7 @@ def preview(listed: bool, limit: int, as_json: bool, **given: Any) -> None:
     arguments = _arguments(given, limit=limit if listed or as_json else 0)
     with reached() as fleet:
         found = fleet.call("schedule.preview", timeout=TIMEOUT, **_two_months(arguments))
-    _print(found, as_json, lines if listed else months)
+    show_answer(found, as_json, lines if listed else months)
 
 
 @click.command()
@@ -162,7 +160,7 @@ def simulate(downtime: tuple[Document, ...], as_json: bool, run_seconds: float, 
     arguments = _arguments(given, downtime=list(downtime), run_seconds=run_seconds or None)
     with reached() as fleet:
         found = _simulated(fleet, arguments)
-    _print(found, as_json, summary)
+    show_answer(found, as_json, summary)
 
 
 @click.command()
@@ -177,7 +175,7 @@ def explain(schedule_id: str, at: datetime | None, as_json: bool) -> None:
     """
     with reached() as fleet:
         found = fleet.call("schedule.explain", **_given(schedule_id=schedule_id, at=at))
-    _print(found, as_json, lambda told: str(told["sentence"]))
+    show_answer(found, as_json, lambda told: str(told["sentence"]))
 
 
 @click.command()
@@ -196,7 +194,7 @@ def backfill(run: bool, as_json: bool, **given: Any) -> None:
     """
     with reached() as fleet:
         found = _backfilled(fleet, given, run=run)
-    _print(found, as_json, made_up)
+    show_answer(found, as_json, made_up)
 
 
 COMMANDS = (next_, preview, simulate, explain, backfill)
@@ -416,7 +414,3 @@ def _progress(label: str, length: int) -> Iterator[Callable[[], None]]:
         return
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield lambda: bar.update(1)
-
-
-def _print(answer: Any, as_json: bool, text: Callable[[Any], str]) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer))

@@ -59,6 +59,9 @@ def test_a_schedule_s_life_by_hand(run: Run, fleet: RunningFleet) -> None:
     assert any(line.endswith("paused") for line in slots)
     assert "retries   1, the first after 5 min" in text(run("schedule", "show", schedule_id))
     assert text(run("schedule", "delete", schedule_id)) == f"{schedule_id} is deleted\n"
+    words = ["create", "--owner", "by-hand", "--every", "1d", "--paused"]
+    other = answer(run("schedule", *words, "--json"))["schedule_id"]
+    assert answer(run("schedule", "delete", other, "--json")) == {"deleted": True, "schedule_id": other}
     done = run("schedule", "show", schedule_id)
     assert (done.returncode, json.loads(done.stderr)["code"]) == (1, "SCHEDULE_NOT_FOUND")
     assert text(run("schedule", "list", "--owner", "by-hand")) == "no schedules\n"

@@ -102,8 +102,9 @@ def test_what_does_not_fit_is_refused_before_it_is_added(fleet: RunningFleet, cl
         for name in ("session.fly", "session.get", "session.apply", "schedule.pause"):
             with pytest.raises(UnknownOperation):
                 batch.add(name, session_id="any")
-    with pytest.raises(RuntimeError):
-        batch.add("session.touch", session_id="any")
+    for outside in (batch, client.batch()):
+        with pytest.raises(RuntimeError):
+            outside.add("session.touch", session_id="any")
     for wrong in ({"size": 0}, {"size": 1001}, {"age": -1}):
         with pytest.raises(ValidationFailed):
             client.batch(**wrong)  # type: ignore[arg-type]
