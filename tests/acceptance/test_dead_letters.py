@@ -104,6 +104,8 @@ def test_paging_and_choosing(fleet: RunningFleet) -> None:
         if cursor is None:
             break
     assert found == names[::-1]
+    first = run_command(fleet, "deadletter", "list", "--limit", "1").stdout.splitlines()
+    assert (len(first), first[-1]) == (3, "(there are more: raise --limit)")
     with pytest.raises(ValidationFailed):
         fleet.call("deadletter.list", cursor="yesterday")
 

@@ -23,6 +23,18 @@ def show_answer(answer: Any, as_json: bool, text: Callable[[Any], str]) -> None:
 
 def requeued(answer: Mapping[str, list[int]], because: str) -> str:
     """What a requeue came to; ``because``: why letters are skipped."""
-    told = {"requeued": "", "skipped": f": {because}"}
-    named = {name: ", ".join(map(str, answer[name])) for name in told}
-    return "\n".join(f"{name} {named[name]}{told[name]}" for name in told if answer[name])
+    lines = []
+    if answer["requeued"]:
+        lines.append(f"requeued {_named(answer['requeued'])}")
+    if answer["skipped"]:
+        lines.append(f"skipped {_named(answer['skipped'])}: {because}")
+    return "\n".join(lines)
+
+
+def with_rest(text: str, more: object) -> str:
+    """The text of a page, with a last line if there are ``more``."""
+    return f"{text}\n(there are more: raise --limit)" if more else text
+
+
+def _named(ids: list[int]) -> str:
+    return ", ".join(map(str, ids))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from workers.cli import Group
-from workers.cli.answers import as_json, document, requeued, show_answer
+from workers.cli.answers import as_json, document, requeued, show_answer, with_rest
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
@@ -59,7 +59,7 @@ def overview(found: Document) -> str:
         )
         for one in found["items"]
     ]
-    return table(heads, rows) + ("\nthere are more: --limit shows them" if found["cursor"] else "")
+    return with_rest(table(heads, rows), found["cursor"])
 
 
 @deadletter.command()

@@ -12,7 +12,7 @@ import click
 from sessionfleet import Event
 from sessionfleet.words import CONSUMER_GROUPS
 from workers.cli import Group
-from workers.cli.answers import as_json, requeued, show_answer
+from workers.cli.answers import as_json, requeued, show_answer, with_rest
 from workers.cli.event_lines import line
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
@@ -101,7 +101,7 @@ def overview(found: Document) -> str:
         )
         for one in found["items"]
     ]
-    return table(heads, rows) + ("\nthere are more: --limit shows them" if found["next_cursor"] else "")
+    return with_rest(table(heads, rows), found["next_cursor"])
 
 
 @events.command()

@@ -13,7 +13,7 @@ import click
 from sessionfleet import Fleet
 from sessionfleet.words import PRIORITIES
 from workers.cli import Group, schedule_accounts, schedule_views
-from workers.cli.answers import as_json, show_answer
+from workers.cli.answers import as_json, show_answer, with_rest
 from workers.cli.arguments import Seconds
 from workers.cli.reach import reached
 from workers.cli.running import say
@@ -174,7 +174,7 @@ def overview(found: Document) -> str:
         for one in found["items"]
     ]
     heads = ["SCHEDULE", "OWNER", "EVERY", "STATE", "NEXT RUN (UTC)", "LAST RUN (UTC)", "LAST", "RUNS"]
-    return _with_rest(table(heads, rows), found) if rows else "no schedules"
+    return with_rest(table(heads, rows), found["next_cursor"]) if rows else "no schedules"
 
 
 def details(one: Document) -> str:
@@ -213,7 +213,7 @@ def slots(found: Document) -> str:
         for one in found["items"]
     ]
     heads = ["DUE (UTC)", "KIND", "STATUS", "LATE", "TOOK", "TRY", "REASON, ERROR OR SESSION"]
-    return _with_rest(table(heads, rows), found) if rows else "no slot has come yet"
+    return with_rest(table(heads, rows), found["next_cursor"]) if rows else "no slot has come yet"
 
 
 def report(run: Document) -> str:
@@ -265,7 +265,3 @@ def _ended(fleet: Fleet, run: Document, timeout: float) -> Document:
 
 def _headless(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     return rows[0], rows[1:]
-
-
-def _with_rest(text: str, found: Document) -> str:
-    return f"{text}\n(there are more: raise --limit)" if found["next_cursor"] else text

@@ -16,7 +16,7 @@ import click
 
 from sessionfleet import Fleet
 from sessionfleet.messages.schedule_views import BACKFILL_SLOTS
-from workers.cli.answers import as_json, show_answer
+from workers.cli.answers import as_json, show_answer, with_rest
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
@@ -217,7 +217,7 @@ def lines(found: Document) -> str:
     text = table(["SLOT (UTC)", f"LOCAL ({found['timezone']})", "STARTS", "NOTE"], rows)
     if not found["enabled"]:
         text += "\n(the schedule is paused: none of them will run)"
-    return text + ("\n(there are more: raise --limit)" if found.get("next_start") else "")
+    return with_rest(text, found.get("next_start"))
 
 
 def months(found: Document) -> str:
@@ -243,7 +243,7 @@ def summary(found: Document) -> str:
     if found["items"]:
         shown = [[instant(one["nominal_utc"]), _local(one["local"]), _start(one)] for one in found["items"]]
         text += "\n\n" + table(["SLOT (UTC)", f"LOCAL ({found['timezone']})", "BECOMES"], shown)
-    return text + ("\n(there are more: raise --limit)" if found["truncated"] else "")
+    return with_rest(text, found["truncated"])
 
 
 def made_up(found: Document) -> str:
