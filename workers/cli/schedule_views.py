@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import calendar
 import json
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from sessionfleet import Fleet
-from sessionfleet.messages.schedule_views import BACKFILL_SLOTS
-from workers.cli.answers import as_json, show_answer, with_rest
+from workers.cli.answers import as_json, show_answer
 from workers.cli.reach import reached
-from workers.cli.tables import instant, table
+from workers.cli.schedule_pieces import TIMEOUT, backfilled, simulated
+from workers.cli.schedule_text import lines, made_up, months, summary
 
 Document = dict[str, Any]
-
-TIMEOUT = 120.0
-"""Seconds for an answer: a year of minutes with windows takes a while on a busy machine."""
-
-STEP = 200
-"""Slots of one call of a long backfill, about; a day is split only where it must be."""
 
 
 class Moment(click.ParamType[Any]):
@@ -159,7 +147,7 @@ def simulate(downtime: tuple[Document, ...], as_json: bool, run_seconds: float, 
     """
     arguments = _arguments(given, downtime=list(downtime), run_seconds=run_seconds or None)
     with reached() as fleet:
-        found = _simulated(fleet, arguments)
+        found = simulated(fleet, arguments)
     show_answer(found, as_json, summary)
 
 
@@ -193,108 +181,12 @@ def backfill(run: bool, as_json: bool, **given: Any) -> None:
     ./fleet schedule backfill SCHEDULE_ID --from 2026-03-01 --to 2026-03-08 --run
     """
     with reached() as fleet:
-        found = _backfilled(fleet, given, run=run)
+        found = backfilled(fleet, given, run=run)
     show_answer(found, as_json, made_up)
 
 
 COMMANDS = (next_, preview, simulate, explain, backfill)
 """For the group ``fleet schedule``."""
-
-
-def lines(found: Document) -> str:
-    """A line per slot."""
-    rows = [
-        [
-            instant(one["nominal_utc"]),
-            _local(one["local"]),
-            _start(one),
-            one["note"] or "",
-        ]
-        for one in found["items"]
-    ]
-    if not rows:
-        return "no slots"
-    text = table(["SLOT (UTC)", f"LOCAL ({found['timezone']})", "STARTS", "NOTE"], rows)
-    if not found["enabled"]:
-        text += "\n(the schedule is paused: none of them will run)"
-    return with_rest(text, found.get("next_start"))
-
-
-def months(found: Document) -> str:
-    """A calendar: per day the number of fires; a dash where all slots of the day are skipped."""
-    days = found["days"]
-    names = sorted({day[:7] for day in days})
-    blocks = [_month(int(name[:4]), int(name[5:]), days) for name in names]
-    total = f"{found['runs']} fires in {found['timezone']}, {_first(found['start'])} to {_first(found['end'])}"
-    skipped = _counts(found["skipped"])
-    ending = [total + (f"; would be skipped: {skipped} (a day of nothing else is marked -)" if skipped else "")]
-    if not found["enabled"]:
-        ending.append("The schedule is paused: none of them will run.")
-    return "\n\n".join([*blocks, "\n".join(ending)])
-
-
-def summary(found: Document) -> str:
-    """A line per month, then the slots that were asked for."""
-    rows = [[name, str(one["runs"]), str(one["skipped"])] for name, one in found["months"].items()]
-    rows.append(
-        ["all", str(found["runs"]), f"{sum(found['skipped'].values())}  {_counts(found['skipped'])}".rstrip()]
-    )
-    text = table(["MONTH", "RUN", "SKIPPED"], rows)
-    if found["items"]:
-        shown = [[instant(one["nominal_utc"]), _local(one["local"]), _start(one)] for one in found["items"]]
-        text += "\n\n" + table(["SLOT (UTC)", f"LOCAL ({found['timezone']})", "BECOMES"], shown)
-    return with_rest(text, found["truncated"])
-
-
-def made_up(found: Document) -> str:
-    """What a backfill did or would do, a line per slot."""
-    rows = [
-        [instant(one["nominal_utc"]), _local(one["local"]), one["reason"] or one["execution_id"] or "would run"]
-        for one in found["items"]
-    ]
-    left = _counts(found["left_out"])
-    what = f"{found['added']} of {found['found']} slots " + ("would be queued" if found["dry_run"] else "queued")
-    text = what + (f"; left out: {left}" if left else "")
-    if found["dry_run"] and found["added"]:
-        text += "\nNothing is written; add --run to queue them."
-    return (table(["SLOT (UTC)", "LOCAL", "RUN, OR WHY NOT"], rows) + "\n" if rows else "") + text
-
-
-def _month(year: int, month: int, days: Document) -> str:
-    counts = {int(day[8:]): one for day, one in days.items() if day.startswith(f"{year:04}-{month:02}-")}
-    width = 3 + max(len(_mark(one)) for one in counts.values())
-    heads = "".join(name.rjust(2).ljust(width) for name in ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su"))
-    weeks = [
-        "".join((f"{day:2}{_mark(counts.get(day))}" if day else "").ljust(width) for day in week).rstrip()
-        for week in calendar.Calendar().monthdayscalendar(year, month)
-    ]
-    title = f"{calendar.month_name[month]} {year}".center(7 * width - 1).rstrip()
-    return "\n".join([title, heads.rstrip(), *weeks])
-
-
-def _mark(day: Document | None) -> str:
-    if day is None:
-        return ""
-    return f"x{day['runs']}" if day["runs"] else "-"
-
-
-def _start(one: Document) -> str:
-    if one["reason"] is not None:
-        return f"skipped: {one['reason']}"
-    later = datetime.fromisoformat(one["start_utc"]) - datetime.fromisoformat(one["nominal_utc"])
-    return f"{later.total_seconds():.3g} s later" if later else "on time"
-
-
-def _local(text: str) -> str:
-    return datetime.fromisoformat(text).strftime("%a %Y-%m-%d %H:%M:%S")
-
-
-def _first(text: str) -> str:
-    return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M}Z"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
 def _given(**values: Any) -> Document:
@@ -321,96 +213,3 @@ def _two_months(arguments: Document) -> Document:
         return arguments
     now = datetime.now().astimezone()
     return {**arguments, "start": now, "end": now + timedelta(days=62)}
-
-
-def _simulated(fleet: Fleet, arguments: Document) -> Document:
-    """A year in twelve calls behind a progress bar, when no run can reach from one month into the next."""
-    year = arguments.get("year")
-    if year is None or arguments["downtime"] or "run_seconds" in arguments or _is_counted(fleet, arguments):
-        answer: Document = fleet.call("schedule.simulate", timeout=TIMEOUT, **arguments)
-        return answer
-    del arguments["year"]
-    if arguments.get("definition", {}).get("schedule_type") == "interval":
-        arguments["definition"].setdefault("anchor", datetime.now(UTC).isoformat())
-    edges = [datetime(year + n // 12, n % 12 + 1, 1) for n in range(13)]  # noqa: DTZ001 - wall time
-    parts: list[Document] = []
-    with _progress("simulating", 12) as step:
-        for start, end in pairwise(edges):
-            parts.append(fleet.call("schedule.simulate", timeout=TIMEOUT, **arguments, start=start, end=end))
-            step()
-    items = [one for part in parts for one in part["items"]]
-    limit = arguments["limit"]
-    return {
-        **parts[0],
-        "end": parts[-1]["end"],
-        "total": sum(part["total"] for part in parts),
-        "runs": sum(part["runs"] for part in parts),
-        "skipped": dict(sum((Counter(part["skipped"]) for part in parts), Counter[str]())),
-        "months": {name: one for part in parts for name, one in part["months"].items()},
-        "items": items[:limit],
-        "truncated": len(items) > limit or any(part["truncated"] for part in parts),
-    }
-
-
-def _is_counted(fleet: Fleet, arguments: Document) -> bool:
-    """Whether the runs of one month are counted in the next."""
-    found = arguments.get("definition") or fleet.call("schedule.get", schedule_id=arguments["schedule_id"])
-    return bool(found.get("max_runs"))
-
-
-def _backfilled(fleet: Fleet, given: Document, *, run: bool) -> Document:
-    """In pieces behind a progress bar; each is a call, and a repeat of it doubles nothing."""
-    pieces = _pieces(fleet, given["schedule_id"], given.pop("start"), given.pop("end"))
-    parts: list[Document] = []
-    with _progress("queueing" if run else "looking", len(pieces)) as step:
-        for first, last in pieces:
-            parts.append(fleet.call("schedule.backfill", dry_run=not run, start=first, end=last, **given))
-            step()
-    return {
-        **parts[0],
-        "end": parts[-1]["end"],
-        "changed": any(part["changed"] for part in parts),
-        "found": sum(part["found"] for part in parts),
-        "added": sum(part["added"] for part in parts),
-        "left_out": dict(sum((Counter(part["left_out"]) for part in parts), Counter[str]())),
-        "items": [one for part in parts for one in part["items"]],
-    }
-
-
-def _pieces(fleet: Fleet, schedule_id: str, begin: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """The range cut at midnights of the schedule's zone, and within days that have too many slots for one call."""
-    found = fleet.call("schedule.preview", timeout=TIMEOUT, schedule_id=schedule_id, start=begin, end=end, limit=0)
-    edges, count = [begin], 0
-    days = {datetime.fromisoformat(day): one["runs"] + one["skipped"] for day, one in sorted(found["days"].items())}
-    for midnight, slots in days.items():
-        if count and count + slots > STEP:
-            edges.append(midnight)
-            count = 0
-        if slots > BACKFILL_SLOTS:
-            over = end if midnight == max(days) else midnight + timedelta(days=1)
-            edges += _every(STEP, fleet, schedule_id, edges[-1], over)
-        count += slots
-    return list(zip(edges, [*edges[1:], end], strict=True))
-
-
-def _every(step: int, fleet: Fleet, schedule_id: str, begin: datetime, end: datetime) -> list[datetime]:
-    """Every ``step``-th slot of a range, but for the first."""
-    slots: list[str] = []
-    start: datetime | str | None = begin
-    while start is not None:
-        page = fleet.call(
-            "schedule.preview", timeout=TIMEOUT, schedule_id=schedule_id, start=start, end=end, limit=10000
-        )
-        slots += [one["nominal_utc"] for one in page["items"]]
-        start = page["next_start"]
-    return [datetime.fromisoformat(slot) for slot in slots[step::step]]
-
-
-@contextmanager
-def _progress(label: str, length: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr; nothing when that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield lambda: bar.update(1)

@@ -20,7 +20,7 @@ from tests.support.command_line import answer, command
 from tests.support.command_line import run as run_command
 from tests.support.scheduling import create, dispatch, ledger, waiting
 from tests.support.scheduling import run as execute
-from workers.cli.schedule_views import months
+from workers.cli.schedule_text import months
 from workers.home import ROOT
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
