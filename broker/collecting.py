@@ -4,8 +4,10 @@ What one fetch delivered is collected and handed to the app as one list, which i
 Nothing waits for a timer: with one message waiting the list has one. The app names the tasks and runs them:
 
 - ``app.collected_tasks``: names of tasks whose messages may be collected;
-- ``app.run_collected(calls)``: executes and answers them, task id -> None, or the name of the error it ended in; or
-  raises and has changed nothing. Calls it leaves out go Celery's way.
+- ``app.run_collected(calls, behind, wait=, overdue=)`` -> ``(ended, held)``: executes and answers them; or raises and
+  has changed nothing. ``ended``: task id -> None, or the name of the error it ended in. ``held``: task id -> names of
+  what it has to wait for, of a call that cannot run yet; it is handed over again (:mod:`broker.waiting`). Calls in
+  neither go Celery's way.
 
 Only plain messages are collected. One with a time (``eta``, ``expires``), limits of its own, a retry, callbacks,
 stamps, a revoked id, or one whose consumer died before goes Celery's way, as does everything while a list fails:
@@ -26,6 +28,7 @@ from broker import limits
 from broker.body import plain
 from broker.names import DEATHS
 from broker.tidings import Tidings
+from broker.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,10 @@ class Call(NamedTuple):
     """The delivered kombu message."""
 
 
+Run = Callable[..., tuple[Mapping[str, str | None], Mapping[str, frozenset[str]]]]
+"""As ``app.run_collected``."""
+
+
 class Collector:
     """Collects the messages of one consumer until :meth:`flush`, which the end of a delivery calls, or until they are
     MOST_BYTES.
@@ -60,15 +67,17 @@ class Collector:
     def __init__(
         self,
         names: Collection[str],
-        run: Callable[[Sequence[Call]], Mapping[str, str | None]],
+        run: Run,
         one_by_one: Callable[[Any], None],
         tidings: Tidings,
+        waiting: Waiting,
         time_limits: tuple[float | None, float | None] = (None, None),
     ) -> None:
         self._names = frozenset(names)
         self._run = run
         self._one_by_one = one_by_one
         self._tidings = tidings
+        self._waiting = waiting
         self._limits = time_limits
         self._calls: list[Call] = []
         self._bytes = 0
@@ -102,15 +111,33 @@ class Collector:
     def flush(self) -> None:
         """Execute what was collected. Raises what Celery's handler raises when messages have to go its way."""
         calls, self._calls, self._bytes = self._calls, [], 0
-        if not calls:
-            return
+        if calls:
+            names = self._waiting.names
+            self._execute(calls, names, wait=not names)
+
+    def try_again(self) -> None:
+        """Execute those that wait, as far as they can now. Raises what :meth:`flush` does."""
+        calls, overdue = self._waiting.take()
+        for call in calls:
+            if call.task_id in state.revoked:
+                self._one_by_one(call.message)
+        self._execute([call for call in calls if call.task_id not in state.revoked], wait=False, overdue=overdue)
+
+    def _execute(
+        self, calls: Sequence[Call], behind: Collection[str] = (), *, wait: bool, overdue: Collection[str] = ()
+    ) -> None:
         began = monotonic()
         try:
             with limits.limited(*self._limits):
-                ended = self._run(calls)
+                ended, held = self._run(calls, behind, wait=wait, overdue=overdue)
         except (Exception, limits.TimeIsUp):
             log.warning("%d messages are executed one by one, together they failed", len(calls), exc_info=True)
-            ended = {}
+            ended, held = {}, {}
+        if held:
+            if wait:
+                log.warning("%d messages have to wait: somebody holds what they need", len(held))
+            kept = [call for call in calls if call.task_id in held]
+            self._waiting.add(kept, held, self.try_again, 0 if wait else monotonic() - began)
         done = [call for call in calls if call.task_id in ended]
         for call in done:
             call.message.ack_log_error(log, (OSError,))
@@ -118,7 +145,7 @@ class Collector:
             failed = {call.task_id: error for call in done if (error := ended[call.task_id]) is not None}
             self._tidings.tell(done, failed, monotonic() - began)
         for call in calls:
-            if call.task_id not in ended:
+            if call.task_id not in ended and call.task_id not in held:
                 self._one_by_one(call.message)
 
 

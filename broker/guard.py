@@ -30,6 +30,7 @@ from broker.consumer import AnsweringConsumer
 from broker.liveness import Heartbeat
 from broker.quarantine import set_aside
 from broker.tidings import Tidings
+from broker.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class GuardedConsumer(AnsweringConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._heartbeat: Heartbeat | None = None
+        self._waiting: Waiting | None = None
         self._events_due = 0.0
         if isinstance(self.pool, SoloPool):
             self.pool.on_apply = limits.apply_limited
@@ -90,13 +92,16 @@ class GuardedConsumer(AnsweringConsumer):
 
     def _collector(self, one_by_one: Callable[[Any], None]) -> Collector | None:
         """The collector for this connection's deliveries; None where nothing is collected: without the safe
-        channel, in pools whose tasks run elsewhere, for apps that name no tasks."""
+        channel or an event loop, in pools whose tasks run elsewhere, for apps that name no tasks."""
         channel, names = self.task_consumer.channel, getattr(self.app, "collected_tasks", None)
-        if not names or not isinstance(self.pool, SoloPool) or not hasattr(channel, "delivered"):
+        if not names or not isinstance(self.pool, SoloPool) or not hasattr(channel, "delivered") or self.hub is None:
             return None
+        if self._waiting is not None:
+            self._waiting.drop()  # what the lost connection had comes again
+        self._waiting = Waiting(self)
         conf = self.app.conf
         limits_ = (conf.task_soft_time_limit, conf.task_time_limit)
-        collector = Collector(names, self.app.run_collected, one_by_one, Tidings(self), limits_)
+        collector = Collector(names, self.app.run_collected, one_by_one, Tidings(self), self._waiting, limits_)
         channel.delivered = collector.flush
         return collector
 

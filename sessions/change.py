@@ -139,5 +139,6 @@ class Outcome(NamedTuple):
     document: Encoded | None = None
     """The document of ``record``, where the answer was made of it."""
     replayed: bool = False
-    held: bool = False
-    """Nothing happened yet: somebody holds a row that it, or one that it must follow, is on."""
+    held: frozenset[str] = frozenset()
+    """Nothing happened yet: somebody holds a row that it, or one that it must follow, is on. All names it and those
+    rows are known by (:func:`sessions.wholes.names_of`); empty for all else."""

@@ -29,8 +29,6 @@ from sessions.settle import Row, Settled, answer, settle
 from sessions.store import loader, writer
 from sessions.wholes import names_of, session_name, wholes
 
-_HELD = Outcome(held=True)
-
 
 @dataclass(slots=True)
 class _Run:
@@ -90,7 +88,10 @@ def run(
     records, replayable = loader.by_keys(loaded.records), frozenset(loaded.stored)
     known = loader.known_agents(db, _agents(operations)) if policy.check_agents else frozenset()
     state = _Run(loaded.now, policy, records, loaded.stored, known)
-    held = {session_name(name) for names in loaded.held for name in names}
+    held: dict[str, frozenset[str]] = {}
+    for pair in loaded.held:
+        names = frozenset(map(session_name, pair))
+        held |= dict.fromkeys(names, names)
     outcomes = [_batch(state, batch, held) for batch in batches]
     refused = [
         operation.key
@@ -109,7 +110,7 @@ def _agents(operations: Sequence[Operation]) -> set[str]:
     return {name for op in operations if (name := getattr(op.message, "agent_id", None)) is not None}
 
 
-def _batch(state: _Run, batch: Batch, held: set[str]) -> list[Outcome]:
+def _batch(state: _Run, batch: Batch, held: dict[str, frozenset[str]]) -> list[Outcome]:
     """Each whole by itself; no session, no name of one and no idempotency key is in two of them. One that is left out
     adds its names to ``held``, for those behind it."""
     operations, whole = batch
@@ -117,20 +118,22 @@ def _batch(state: _Run, batch: Batch, held: set[str]) -> list[Outcome]:
         return [_one(state, operation) for operation in operations]
     outcomes: dict[int, Outcome] = {}
     for places in wholes(operations, state.records, whole):
-        if held and _is_held(state, [operations[place] for place in places], held):
-            outcomes |= dict.fromkeys(places, _HELD)
+        if held and (names := _held_by(state, [operations[place] for place in places], held)):
+            outcomes |= dict.fromkeys(places, Outcome(held=names))
         else:
             outcomes |= _whole(state, operations, places)
     return [outcomes[place] for place in range(len(operations))]
 
 
-def _is_held(state: _Run, operations: Sequence[Operation], held: set[str]) -> bool:
-    """Whether one of these names is theirs; then all of their names are held for those behind them."""
-    names = {name for operation in operations for name in names_of(operation, state.records)}
-    if names.isdisjoint(held):
-        return False
-    held |= names
-    return True
+def _held_by(state: _Run, operations: Sequence[Operation], held: dict[str, frozenset[str]]) -> frozenset[str]:
+    """Nothing, unless one of their names is held; then all of them, which are held from now on for those behind, and
+    those of what they wait for."""
+    own = {name for operation in operations for name in names_of(operation, state.records)}
+    if own.isdisjoint(held):
+        return frozenset()
+    names = frozenset(own).union(*(held[name] for name in own & held.keys()))
+    held |= dict.fromkeys(names, names)
+    return names
 
 
 def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:

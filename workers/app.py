@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from celery import Celery
 
@@ -12,7 +13,7 @@ from broker.transport import install
 from sessionfleet.errors import UnknownOperation, ValidationFailed
 from tasks.base import register
 from tasks.runtime import Runtime
-from tasks.together import Call, collected_names, run_together
+from tasks.together import Call, Ran, collected_names, run_together
 from workers.celery_config import celery_config
 from workers.resources import build_policy, build_runtime
 from workers.sending import Sender
@@ -37,9 +38,9 @@ class FleetApp(Celery):  # type: ignore[misc]
             self._runtime = (pid, build_runtime(self.settings, Sender(self), self.backend.answer))
         return self._runtime[1]
 
-    def run_collected(self, calls: Sequence[Call]) -> dict[str, str | None]:
-        """Execute waiting operations together (:mod:`broker.collecting`)."""
-        return run_together(self.runtime, calls)
+    def run_collected(self, calls: Sequence[Call], behind: Collection[str] = (), **options: Any) -> Ran:
+        """Execute waiting operations together (:func:`tasks.together.run_together`, for :mod:`broker.collecting`)."""
+        return run_together(self.runtime, calls, behind, **options)
 
 
 def create_app(settings: Settings) -> FleetApp:

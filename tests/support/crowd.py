@@ -27,7 +27,8 @@ def at_least(fleet: RunningFleet, count: int) -> None:
 
 
 def hold(db: Connection, session_id: str) -> None:
-    """Takes the row of a session, so that every worker that is sent one of its operations waits."""
+    """Takes the row of a session. A worker that is sent one of its operations waits for it for a second, then it
+    keeps the message and goes on with others (:mod:`broker.waiting`)."""
     db.execute(text("SELECT FROM sessions WHERE id = :id FOR UPDATE"), {"id": session_id})
 
 
@@ -49,13 +50,14 @@ def wait_for_workers(fleet: RunningFleet, count: int) -> None:
 def at_once(fleet: RunningFleet, session_id: str, messages: Iterable[Message], workers: int = 4) -> list[Any]:
     """Answers, or typed errors, of ``messages`` on one session, in their order.
 
-    The row is held until ``workers`` processes stand in line for it, each with a message of its own; from then on
-    they race. One after the other, since what is sent at once would be taken together.
+    All rows are held until ``workers`` processes stand in line for them, each with a message of its own; from then on
+    they race. One after the other, since what is sent at once would be taken together. It is the table that is
+    locked: for that they wait longer than for a row.
     """
     at_least(fleet, workers)
     handles = []
     with fleet.engine.begin() as db:
-        hold(db, session_id)
+        db.execute(text("LOCK TABLE sessions IN EXCLUSIVE MODE"))
         for number, (name, arguments) in enumerate(messages, 1):
             handles.append(fleet.client.submit(name, session_id=session_id, **arguments))
             wait_for_workers(fleet, min(number, workers))
