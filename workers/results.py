@@ -20,13 +20,17 @@ from fanout.breaker import Breaker
 from fanout.script import Call, run_calls
 from sessionfleet.errors import DeliveryLimit, FleetError, TimeLimit
 from sessionfleet.jsontext import Encoded, encode
-from sessionfleet.names import ANSWER, ANSWER_SECONDS, REPLIES
+from sessionfleet.names import ANSWER, ANSWER_SECONDS, LARGE, REPLIES
 from sessionfleet.request import READY
 from tasks.runtime import Answer
 
 log = logging.getLogger(__name__)
 
 Stored = dict[str, Any]
+
+MESSAGE_BYTES = 4 * 1024 * 1024
+"""What a message of answers carries, about. Of answers beyond it only copies are made: Redis cuts off a subscriber
+that it makes wait for more than 32 MB, and with it goes what was published for all other calls of that client."""
 
 TRIES = 2
 """The first may find a connection that a restarted server has closed."""
@@ -55,7 +59,7 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         if channel.startswith(REPLIES):
             encoded = self.encode_result(result, state)
             if state in READY:
-                self._reply([(ANSWER + task_id, channel, _stored(task_id, state, encoded, _now()))])
+                self._reply([(True, channel, _stored(task_id, state, encoded, _now()))])
             return encoded
         if not self._breaker.allows():
             return self.encode_result(result, state)
@@ -69,13 +73,13 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
 
     def answer(self, answers: Sequence[Answer], before: Sequence[Call] = ()) -> None:
         """Answers of many tasks in one round trip: callers with a channel of their own get one message each, others,
-        in a second one, the Celery result of their task. A copy is left of what PostgreSQL does not keep. The calls
-        ``before`` are made before, in the same; an error of theirs is only logged."""
+        in a second one, the Celery result of their task. A copy is left of what PostgreSQL does not keep, and of what
+        is large. The calls ``before`` are made before, in the same; an error of theirs is only logged."""
         replies, results, done = [], [], _now()
         for one in answers:
             given = _stored(one.task_id, *_state_of(one), done)
             if one.reply_to is not None and one.reply_to.startswith(REPLIES):
-                replies.append(("" if one.stored else ANSWER + one.task_id, one.reply_to, given))
+                replies.append((not one.stored, one.reply_to, given))
             else:
                 results.append((self.get_key_for_task(one.task_id), encode(given)))
         if replies or before:
@@ -83,13 +87,21 @@ class AnswerBackend(RedisBackend):  # type: ignore[misc]
         if results:
             self._guarded(lambda: self._store(results))
 
-    def _reply(self, replies: Sequence[tuple[str, str, Stored]], before: Sequence[Call] = ()) -> None:
-        """Each reply: key of its copy, "" for none; channel; result. A channel gets one message, a JSON list."""
+    def _reply(self, replies: Sequence[tuple[bool, str, Stored]], before: Sequence[Call] = ()) -> None:
+        """Each reply: whether a copy is left anyway; channel; result. A channel gets one message, a JSON list."""
         copies, channels = [], {}  # type: list[tuple[Any, ...]], dict[str, list[Stored | Encoded]]
-        for key, channel, given in replies:
-            told = Encoded(given) if key else given
-            if isinstance(told, Encoded):
-                copies.append(("SET", key, told.text, "EX", ANSWER_SECONDS))
+        room: dict[str, int] = {}
+        for copied, channel, given in replies:
+            copy = Encoded(given) if copied else None
+            left = room.get(channel, MESSAGE_BYTES) - (len(copy.text) if copy else _size(given["result"]))
+            told: Stored | Encoded = copy or given
+            if left < 0:
+                copy = copy or Encoded(given)
+                told = {"task_id": given["task_id"], "status": LARGE}
+            else:
+                room[channel] = left
+            if copy:
+                copies.append(("SET", ANSWER + given["task_id"], copy.text, "EX", ANSWER_SECONDS))
             channels.setdefault(channel, []).append(told)
         messages = [("PUBLISH", channel, encode(told)) for channel, told in channels.items()]
         self._guarded(lambda: _made(run_calls(self.client, before, [*copies, *messages]), len(messages)))
@@ -122,6 +134,11 @@ def _made(answers: Sequence[Any], messages: int) -> None:
             if place >= 0:
                 raise error
             log.warning("Redis refused what goes with the answers: %s", error)
+
+
+def _size(given: Any) -> int:
+    """Bytes of what PostgreSQL keeps, about: what may be large of it has been encoded for that."""
+    return len(given.text) if isinstance(given, Encoded) else 0
 
 
 def _state_of(answer: Answer) -> tuple[str, Any]:

@@ -22,10 +22,13 @@ more, and on a busy machine take longer, than one with both."""
 
 REPLIES = "_fleet.reply."
 """Channel of one client's answers: this and the client's mark. A message is a JSON list of answers, each in the shape
-of a stored Celery result."""
+of a stored Celery result; of a large one only ``task_id`` and the status LARGE."""
+
+LARGE = "LARGE"
+"""Instead of its state, of an answer that is not in the message: its copy lies ready."""
 
 ANSWER = "_fleet.answer."
-"""Key of one answer for ANSWER_SECONDS: this and the task id."""
+"""Key of the copy of one answer, for ANSWER_SECONDS: this and the task id."""
 
 ANSWER_SECONDS = 30
 """How long an answer whose message was missed lies ready. After that a write's is in PostgreSQL, under its key."""

@@ -4,7 +4,7 @@ A client draws a mark once and listens on ONE channel of that name, subscribed b
 messages names the channel, and a worker publishes all answers it has for the client at once. Nothing is subscribed
 or unsubscribed per call. What pub/sub may lose - a restarted server, a cut connection - is looked for after each
 (re)connection and on a slow timer: the fleet is asked for what PostgreSQL holds under the idempotency keys of writes;
-of what is not kept there a copy lies ready by task id for half a minute.
+of what is not kept there a copy lies ready by task id for half a minute. Large answers are read from copies only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sessionfleet.errors import FleetError, Unavailable
 from sessionfleet.feed import LOST, Feed, client, end
 from sessionfleet.handle import Sent, Stored
 from sessionfleet.jsontext import decode
-from sessionfleet.names import ANSWER, REPLIES
+from sessionfleet.names import ANSWER, LARGE, REPLIES
 from sessionfleet.request import READY
 
 CHECK_SECONDS = 2.0
@@ -103,7 +103,7 @@ class Replies:
                 try:
                     async with Feed(redis, self.channel) as feed:
                         pause = PAUSE
-                        await self._fetch(redis)
+                        await self._fetch(redis, self._wanted())
                         subscribed.set()
                         self._ask_for_silent_ones(0)
                         await self._read(redis, feed)
@@ -120,17 +120,19 @@ class Replies:
         while True:
             heard = await feed.get(max(0.0, check_at - loop.time()))
             if heard is not None:
-                self._heard(heard)
+                await self._fetch(redis, self._heard(heard), at_once=1)
             if loop.time() >= check_at:
-                await self._fetch(redis)
+                await self._fetch(redis, self._wanted())
                 self._ask_for_silent_ones(SILENT_SECONDS)
                 check_at = loop.time() + CHECK_SECONDS
 
-    async def _fetch(self, redis: Redis) -> None:
+    def _wanted(self) -> list[str]:
         with self._lock:
-            waiting = list(self._waiting)
-        for start in range(0, len(waiting), FETCH_AT_ONCE):
-            ids = waiting[start : start + FETCH_AT_ONCE]
+            return list(self._waiting)
+
+    async def _fetch(self, redis: Redis, wanted: list[str], at_once: int = FETCH_AT_ONCE) -> None:
+        for start in range(0, len(wanted), at_once):
+            ids = wanted[start : start + at_once]
             found: Any = await redis.mget([ANSWER + task_id for task_id in ids])
             for data in found:
                 if data is not None:
@@ -164,24 +166,25 @@ class Replies:
                         self._arrived({"status": "SUCCESS", "result": one["answer"], "task_id": one["task_id"]})
                 keys = found.get("left", [])  # too large for one answer
 
-    def _heard(self, data: bytes) -> None:
+    def _heard(self, data: bytes) -> list[str]:
+        """Hands out the answers of a message; the task ids of those that are large."""
         try:
             answers = decode(data)
         except ValueError:
-            return  # not from a worker; the answer proper is fetched by key
+            return []  # not from a worker; the answer proper is fetched by key
+        large = []
         for stored in answers if isinstance(answers, list) else ():
-            if _is_answer(stored):
+            if not isinstance(stored, dict) or not isinstance(stored.get("task_id"), str):
+                continue
+            status = stored.get("status")
+            if status == LARGE:
+                large.append(stored["task_id"])
+            elif isinstance(status, str) and status in READY:
                 self._arrived(stored)
+        return large
 
     def _arrived(self, stored: Stored) -> None:
         with self._lock:
-            sent = self._waiting.pop(stored.get("task_id", ""), None)
+            sent = self._waiting.pop(stored["task_id"], None)
         if sent is not None:
             sent.arrive(stored)
-
-
-def _is_answer(stored: Any) -> bool:
-    if not isinstance(stored, dict) or not isinstance(stored.get("task_id"), str):
-        return False
-    status = stored.get("status")
-    return isinstance(status, str) and status in READY

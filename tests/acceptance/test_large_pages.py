@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 
+from sessionfleet.names import REPLIES
+from sessionfleet.replies import CHECK_SECONDS
 from tests.support import RunningFleet, eventually
 from tests.support.asking import new, together
 from tests.support.private import private_fleets
@@ -80,6 +84,33 @@ def test_what_does_not_fit_is_left(fleet: RunningFleet, cached: bool) -> None:
     assert sorted(seen) == sorted(ids)
     assert missing == ["nobody"]
     assert asked == 2
+
+
+def test_large_answers_go_beside_the_channel(fleet: RunningFleet) -> None:
+    """R-11: of a client to which more than 32 MB are on their way Redis closes the channel."""
+    user_id = str(uuid4())
+    ids = crowd(fleet, user_id=user_id)
+    calls = [("session.touch", {"session_id": id_}) for id_ in ids]
+    calls += [("session.get_by_user", {"user_id": user_id, "limit": 1000})] * 4
+    with redis.Redis.from_url(fleet.settings.result_url) as server, server.pubsub() as ears:
+        ears.psubscribe(f"{REPLIES}*")
+        assert ears.get_message(timeout=5)["type"] == "psubscribe"
+        found = together(fleet, calls)
+        heard = [len(message["data"]) for message in iter(lambda: ears.get_message(timeout=0.5), None)]
+    assert [one["id"] for one in found[:MANY]] == ids
+    assert all([one["id"] for one in page["items"]] == ids[: len(page["items"])] for page in found[MANY:])
+    assert sum(map(size, found)) > 60 * MIB
+    assert max(heard) < 4.1 * MIB
+    assert sum(heard) < 32 * MIB
+
+
+def test_a_large_answer_is_fetched_at_once(fleet: RunningFleet) -> None:
+    """R-11: and not by the next look for lost ones."""
+    ids = [new(fleet, context=LARGE)["id"] for _ in range(6)]
+    began = time.monotonic()
+    for _ in range(8):
+        assert [one["id"] for one in fleet.call("session.get_many", session_ids=ids)["items"]] == ids
+    assert time.monotonic() - began < 6 * CHECK_SECONDS
 
 
 def log(fleet: RunningFleet) -> str:
