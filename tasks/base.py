@@ -48,6 +48,10 @@ TOGETHER: frozenset[Kind] = frozenset({"operation", "batch"})
 """Kinds whose messages can share a transaction with others (:mod:`tasks.together`). Their answers may be
 :class:`sessionfleet.jsontext.Encoded` or hold it."""
 
+ALONE_SECONDS = 5
+"""How long an operation that Celery runs by itself waits for rows that somebody holds: its process serves nobody else
+meanwhile."""
+
 log = logging.getLogger(__name__)
 
 
@@ -190,7 +194,8 @@ def execute(declaration: Declaration, runtime: Runtime, message: Message) -> Any
 
 
 def _operate(declaration: Declaration, runtime: Runtime, message: Write) -> Any:
-    outcome = outcome_of(declaration, run_batch(runtime, batch_of(declaration, runtime.task_id, message)))
+    batch = batch_of(declaration, runtime.task_id, message)
+    outcome = outcome_of(declaration, run_batch(runtime, batch, ALONE_SECONDS))
     if outcome.error is not None:
         raise outcome.error
     return outcome.answer
@@ -245,10 +250,22 @@ def _items(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """The typed error of a database that does not answer, without its address in it."""
+    """The typed error of a database that does not answer, or not in time, without its address in it."""
+    if lock_not_available(error):
+        return held_up()
     lines = str(getattr(error, "orig", error)).strip().splitlines() or [type(error).__name__]
     reason = lines[0].rpartition(" failed: ")[2]  # libpq puts host and port before it
     return Unavailable(service="PostgreSQL", reason=reason)
+
+
+def lock_not_available(error: Exception) -> bool:
+    """Whether a lock was waited for as long as is allowed."""
+    return getattr(getattr(error, "orig", None), "pgcode", None) == "55P03"
+
+
+def held_up() -> Unavailable:
+    """The typed error of an operation on a row that is not free."""
+    return Unavailable(service="PostgreSQL", reason="another transaction holds the row")
 
 
 def register(app: Celery) -> None:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
 
-from sessionfleet.errors import Unavailable, ValidationFailed
+from sessionfleet.errors import ValidationFailed
 from sessionfleet.messages.base import Write
 from sessions.change import Batch, Outcome
 from sessions.wholes import names_of
-from tasks.base import DECLARED, TOGETHER, Declaration, batch_of, outcome_of
+from tasks.base import DECLARED, TOGETHER, Declaration, batch_of, held_up, lock_not_available, outcome_of
 from tasks.runtime import Answer, Runtime
 from tasks.unit_of_work import commit_batches, documents_of
 
@@ -57,10 +57,6 @@ class Ran(NamedTuple):
 
 LOCK_SECONDS = 1
 """How long a list waits for rows that somebody holds, unless others wait for one already."""
-
-_LOCK_NOT_AVAILABLE = "55P03"
-
-_HELD = Unavailable(service="PostgreSQL", reason="another transaction holds the row of the session")
 
 _NONE: frozenset[str] = frozenset()
 
@@ -106,7 +102,7 @@ def run_together(
     for job, outcomes in zip(jobs, found, strict=True):
         names = _NONE.union(*[outcome.held for outcome in outcomes])
         if names and job.call.task_id in overdue:
-            answers.append(_answer(job.call, Outcome(error=_HELD)))
+            answers.append(_answer(job.call, Outcome(error=held_up())))
         elif names:
             held[job.call.task_id] = names | held.get(job.call.task_id, _NONE)
         else:
@@ -155,7 +151,7 @@ def _patient(runtime: Runtime, batches: Sequence[Batch]) -> list[list[Outcome]]:
     try:
         return commit_batches(runtime, batches, LOCK_SECONDS)
     except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != _LOCK_NOT_AVAILABLE:
+        if not lock_not_available(error):
             raise
     return commit_batches(runtime, batches, skip_held=True)
 

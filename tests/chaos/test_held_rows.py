@@ -116,6 +116,18 @@ def test_who_waits_too_long_is_told_so_and_who_waits_for_nothing_is_not(
     assert output(single, blocked) == [1, 2]
 
 
+def test_one_that_celery_runs_keeps_its_worker_five_seconds(single: RunningFleet, producer: Celery) -> None:
+    """A-12: one with limits of its own, say; it is told the same."""
+    blocked = new(single)
+    name, kwargs = line(blocked, 0)
+    with single.engine.begin() as db:
+        hold(db, blocked["id"])
+        limited = producer.send_task(name, kwargs=kwargs, queue="sessions", time_limit=60, soft_time_limit=50)
+        with pytest.raises(Exception, match="holds the row"):
+            limited.get(timeout=25)
+    assert output(single, blocked) == []
+
+
 def test_a_revoked_one_is_not_run(single: RunningFleet, producer: Celery) -> None:
     """P-11: also when it was revoked while it was waiting."""
     blocked, free = new(single), new(single)
