@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sessions.policy import Policy
 from sessions.record import Record
+
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+"""No deadline is later: a day before the last instant that Python knows, so it is one in every zone."""
 
 
 def hard_limit(record: Record, policy: Policy) -> datetime | None:

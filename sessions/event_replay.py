@@ -35,11 +35,12 @@ _COLUMNS = """
     xid::text AS xid, xid AS stamp, pg_column_size(payload) + pg_column_size(metadata) AS size
 """
 # Whatever was written SLACK before `since` has a stamp not above those written after it. The lowest of
-# some rows, as an imported old event has the stamp of its import.
+# some rows, as an imported old event has the stamp of its import. Subtracted there: before the year 1 is no datetime.
 _START = text("""
     SELECT coalesce(min(xid::text::bigint), 0) FROM (
         SELECT xid FROM session_events
-        WHERE created_at <= :before AND id > :floor ORDER BY created_at DESC LIMIT 100
+        WHERE created_at <= CAST(:since AS timestamptz) - CAST(:slack AS interval) AND id > :floor
+        ORDER BY created_at DESC LIMIT 100
     ) AS earlier
 """)
 _HAS_FLOOR = text(f"SELECT {_FLOOR}")
@@ -142,7 +143,7 @@ def _start(db: Connection, since: datetime | None, floor: int) -> Position:
     """Where to begin, so that a read of the last hour does not walk the log from its first event."""
     if since is None:
         return 0, 0
-    stamp: int = db.execute(_START, {"before": since - SLACK, "floor": floor}).scalar_one()
+    stamp: int = db.execute(_START, {"since": since, "slack": SLACK, "floor": floor}).scalar_one()
     return max(0, stamp - 1), 0
 
 

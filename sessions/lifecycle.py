@@ -208,11 +208,14 @@ def touch(session: Record, command: m.Touch, ctx: Context) -> Change:
 
 
 def extend(session: Record, command: m.Extend, ctx: Context) -> Change:
-    """Moves the deadline later by the given seconds, never past the hard limit."""
+    """Moves the deadline later by the given seconds, never past the hard limit. Raises ValidationFailed for one that
+    would be past :data:`sessions.deadlines.LATEST`."""
     check_working(session)
     check_version(session, command)
-    now_at = session.expires_at or ctx.now
-    expires_at = deadlines.capped(session, now_at + timedelta(seconds=command.seconds), ctx.policy)
+    now_at, more = session.expires_at or ctx.now, timedelta(seconds=command.seconds)
+    if more > deadlines.LATEST - now_at:
+        raise ValidationFailed.of("seconds", f"no deadline is after {deadlines.LATEST.isoformat()}")
+    expires_at = deadlines.capped(session, now_at + more, ctx.policy)
     if expires_at == session.expires_at:
         return NOTHING
     payload = {"expires_at": expires_at.isoformat(), "seconds": command.seconds}

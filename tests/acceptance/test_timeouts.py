@@ -6,10 +6,11 @@ The duties look at every session of a database, so these tests have one of their
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from sessionfleet.errors import DeadlineExceeded, InvalidTransition, SessionExpired, SessionNotFound, ValidationFailed
 from tests.support import RunningFleet, eventually
@@ -178,6 +179,25 @@ def test_extend_moves_the_deadline_by_the_given_seconds(fleet: RunningFleet) -> 
     for verb, arguments in (("touch", {}), ("extend", {"seconds": 1})):
         with pytest.raises(InvalidTransition):
             fleet.call(f"session.{verb}", session_id=ended, **arguments)
+
+
+def test_an_extension_to_the_end_of_time_is_refused_and_loses_nothing(fleet: RunningFleet) -> None:
+    """E-03: what is asked for beside it happens, and the session lives on."""
+    session_id = new(fleet)
+    with fleet.engine.begin() as db:
+        late = text("UPDATE sessions SET expires_at = '9999-12-30T23:00:00Z' WHERE id = :id")
+        db.execute(late, {"id": session_id})
+    answer = fleet.call("session.extend", session_id=session_id, seconds=3600)
+    assert instant(answer["expires_at"]) == datetime(9999, 12, 31, tzinfo=UTC)
+    for seconds in (1, 604800):
+        with pytest.raises(ValidationFailed, match="seconds"):
+            fleet.call("session.extend", session_id=session_id, seconds=seconds)
+    steps = [("session.extend", {"seconds": 604800}), ("session.update", {"user_id": "u"}), ("session.touch", {})]
+    operations = [
+        {"name": name, "arguments": {"session_id": session_id, **arguments}} for name, arguments in steps
+    ]
+    assert fleet.call("session.apply", operations=operations, whole="operation")["applied"] == 2
+    assert get(fleet, session_id)["expires_at"] == answer["expires_at"]
 
 
 def test_activity_renews_and_reads_do_not(fleet: RunningFleet) -> None:

@@ -118,7 +118,7 @@ class Touch(SessionWrite, name="session.touch"):
 
 
 class Extend(SessionWrite, name="session.extend"):
-    """Move `expires_at` later by `seconds` (E-03)."""
+    """Move `expires_at` later by `seconds` (E-03). Beyond the end of the year 9999 it is refused."""
 
     answer: ClassVar[str] = "the session document, `expires_at` moved"
     errors: ClassVar[Errors] = (*SessionWrite.errors, InvalidTransition)

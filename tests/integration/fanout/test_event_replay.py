@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -76,6 +76,9 @@ def test_filters(worker: LocalWorker, fanout_fleet: RunningFleet) -> None:
     assert len(before) + len(after) == 200
     assert max(one["timestamp"] for one in before) < min(one["timestamp"] for one in after)
     assert pages(worker, since=datetime.now(UTC)) == [[]]
+    for offset in (0, 14):  # what lies before the first instant of all, in any zone
+        since = datetime.min.replace(tzinfo=timezone(timedelta(hours=offset)))
+        assert len([one for page in pages(worker, since=since) for one in page]) == 200
 
 
 def test_a_reader_that_follows_misses_nothing_that_commits_late(

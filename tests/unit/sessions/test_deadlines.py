@@ -11,6 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sessionfleet import messages as m
+from sessionfleet.errors import ValidationFailed
 from sessionfleet.words import STATUSES
 from sessions import deadlines, duties, lifecycle
 from sessions.change import Change, Context
@@ -184,6 +185,16 @@ def test_an_extension_ends_at_the_longest_life() -> None:
     row = settled(row, extended(row, 3600, ctx), ctx).record
     assert row.expires_at == NOW + seconds(2000)
     assert extended(row, 10, ctx).columns == {}
+
+
+def test_an_extension_ends_at_the_last_deadline_there_is() -> None:
+    """E-03: a typed refusal, also where the sum would be no instant at all; what is there stays as it is."""
+    ctx, last = context(), deadlines.LATEST
+    row = record(expires_at=last - seconds(60))
+    assert settled(row, extended(row, 60, ctx), ctx).record.expires_at == last
+    for rest, count in ((60, 61), (0, 1), (0, 604800)):
+        with pytest.raises(ValidationFailed, match="seconds: no deadline is after 9999-12-31"):
+            extended(record(expires_at=last - seconds(rest)), count, ctx)
 
 
 def extended(row: Record, count: int, ctx: Context) -> Change:
