@@ -15,7 +15,7 @@ from sessionfleet.jsontext import decode
 from sessionfleet.messages.events import GetEvents
 from sessionfleet.renderings import Rendering
 from sessions import outbox_output
-from sessions.pages import ANSWER_BYTES, Page, part, stored_size
+from sessions.pages import Page, part, stored_size
 from sessions.queries import find
 
 _events = table_of(SessionEvent)
@@ -48,8 +48,8 @@ def envelope(row: Any) -> dict[str, Any]:
     }
 
 
-def events(db: Connection, command: GetEvents, most: int = ANSWER_BYTES) -> dict[str, Any]:
-    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``, about ``most`` bytes of them.
+def events(db: Connection, command: GetEvents) -> dict[str, Any]:
+    """Events after and before the given seqs: ``{items, next_cursor, last_seq}``, about ANSWER_BYTES of them.
 
     The cursor is ``seq``; it is never too old while the session exists. A deleted session still
     answers for its tombstone's life what is left, so that cursors end at ``session.deleted``. ``items``
@@ -75,7 +75,7 @@ def events(db: Connection, command: GetEvents, most: int = ANSWER_BYTES) -> dict
             rows = rows.where(_c.seq < last.seq if down else _c.seq > last.seq)
         return part(rows.subquery(), ("seq",), shown, descending=down)
 
-    page = Page(command.limit, most)
+    page = Page(command.limit)
     page.fill(db, behind, weight)
     found: Sequence[Shown] = read(page.rows)
     if command.render == "agui":

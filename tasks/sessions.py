@@ -109,7 +109,7 @@ def parts(db: Connection, command: m.Get, session_id: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "events" in command.include:
         last = m.GetEvents(session_id=session_id, order="desc", limit=50)
-        found["events"] = event_queries.events(db, last, most=last.limit * ANSWER_BYTES)["items"][::-1]
+        found["events"] = event_queries.events(db, last)["items"][::-1]
     return found
 
 

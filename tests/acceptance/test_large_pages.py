@@ -142,6 +142,18 @@ def test_a_page_of_events_ends_early(fleet: RunningFleet, order: str) -> None:
     assert pages == 2
 
 
+def test_the_last_events_beside_a_session_end_early(fleet: RunningFleet) -> None:
+    """Q-01: the last ones, without a gap; one subscriber may be cut off for what all 50 would have."""
+    session_id = log(fleet)
+    document = fleet.call("session.get", session_id=session_id, include=["events"])
+    assert 15 * MIB < size(document["events"]) < 17 * MIB
+    seqs = [event["seq"] for event in document["events"]]
+    assert seqs == list(range(seqs[0], document["last_seq"] + 1))
+    page = fleet.call("session.get_events", session_id=session_id, limit=50, order="desc")
+    assert page["items"][::-1] == document["events"]
+    assert page["next_cursor"] == seqs[0]
+
+
 def test_what_was_missed_comes_in_pages(fleet: RunningFleet) -> None:
     """D-15: attach hands out the first; a subscriber gets all, from PostgreSQL where the Stream is gone."""
     session_id = log(fleet)

@@ -193,9 +193,7 @@ def test_an_extension_to_the_end_of_time_is_refused_and_loses_nothing(fleet: Run
         with pytest.raises(ValidationFailed, match="seconds"):
             fleet.call("session.extend", session_id=session_id, seconds=seconds)
     steps = [("session.extend", {"seconds": 604800}), ("session.update", {"user_id": "u"}), ("session.touch", {})]
-    operations = [
-        {"name": name, "arguments": {"session_id": session_id, **arguments}} for name, arguments in steps
-    ]
+    operations = [{"name": name, "arguments": {"session_id": session_id, **arguments}} for name, arguments in steps]
     assert fleet.call("session.apply", operations=operations, whole="operation")["applied"] == 2
     assert get(fleet, session_id)["expires_at"] == answer["expires_at"]
 

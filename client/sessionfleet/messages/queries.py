@@ -23,7 +23,10 @@ class Get(Message, name="session.get"):
     errors: ClassVar[Errors] = (SessionNotFound,)
 
     session_id: Reference
-    include: list[Part] = Field(default_factory=list, description="events = the last 50.")
+    include: list[Part] = Field(
+        default_factory=list,
+        description="events = the last 50, oldest first; of large ones the last that have about 16 MiB together.",
+    )
     min_version: Annotated[int, Field(ge=0)] = Field(
         0, description="Refuse a cached document whose `state_version` is lower and ask PostgreSQL."
     )
