@@ -11,10 +11,11 @@ from sessionfleet.messages.events import GetEvents
 from sessionfleet.messages.queries import Attach
 from sessions.document import as_read
 from sessions.event_queries import events
+from sessions.policy import Policy
 from sessions.queries import clock, find
 
 
-def attach(db: Connection, command: Attach) -> dict[str, Any]:
+def attach(db: Connection, command: Attach, policy: Policy) -> dict[str, Any]:
     """``{session, state_version, cursor, last_chunk}``: the document after event ``cursor`` and before the next.
 
     ``db`` is at REPEATABLE READ, so document, cursor and events are of one snapshot. With ``after_seq`` also
@@ -23,7 +24,7 @@ def attach(db: Connection, command: Attach) -> dict[str, Any]:
     """
     session = find(db, command.session_id)
     found = {
-        "session": as_read(session, clock(db)),
+        "session": as_read(session, clock(db), policy),
         "state_version": session.state_version,
         "cursor": session.last_seq,
         "last_chunk": session.last_chunk,

@@ -30,7 +30,9 @@ def create(session: Record | None, command: Create, ctx: Context) -> Change:
     if session is not None:
         if command.if_exists == "return" and session.deleted_at is None:
             # A read in effect, so an overdue holder shows as what it reads as (E-06).
-            return Change(answer=lambda holder: {**as_read(holder, ctx.now), "changed": False, "updates": []})
+            return Change(
+                answer=lambda holder: {**as_read(holder, ctx.now, ctx.policy), "changed": False, "updates": []}
+            )
         raise SessionExists(external_id=session.external_id, session_id=session.id)
     policy = ctx.policy
     check_session_type(command.session_type, policy)

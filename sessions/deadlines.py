@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from sessionfleet.words import EndReason
 from sessions.policy import Policy
 from sessions.record import Record
 
@@ -47,6 +48,14 @@ def overdue(record: Record, now: datetime, policy: Policy) -> bool:
     """
     limit = hard_limit(record, policy)
     return record.overdue(now) or (not record.terminal and limit is not None and limit <= now)
+
+
+def end_reason(record: Record, policy: Policy) -> EndReason:
+    """Why a session ends at its deadline: of inactivity, or of the longest life."""
+    longest = hard_limit(record, policy)
+    if longest is None or (record.expires_at is not None and record.expires_at < longest):
+        return "timeout"
+    return "hard_limit"
 
 
 def thresholds_left(record: Record, policy: Policy) -> list[int]:

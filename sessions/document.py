@@ -8,6 +8,8 @@ from typing import Any
 
 from sessionfleet.jsontext import Encoded
 from sessionfleet.words import Status
+from sessions import deadlines
+from sessions.policy import Policy
 from sessions.record import COLUMNS, Record
 
 INTERNAL = ("next_check_at", "warned_threshold", "last_chunk")
@@ -58,9 +60,10 @@ def status_as_read(record: Record, now: datetime) -> Status:
     return "expired" if record.overdue(now) else record.status
 
 
-def as_read(record: Record, now: datetime) -> dict[str, Any]:
-    """The document with the status of :func:`status_as_read`. Nothing is written."""
+def as_read(record: Record, now: datetime, policy: Policy) -> dict[str, Any]:
+    """The document with the status of :func:`status_as_read`, and the reason that the duty will write. Nothing is
+    written."""
     read = document(record)
     if record.overdue(now):
-        read |= {"status": "expired", "end_reason": "timeout"}
+        read |= {"status": "expired", "end_reason": deadlines.end_reason(record, policy)}
     return read

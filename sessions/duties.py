@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from sessionfleet.errors import FleetError
-from sessionfleet.words import EndReason
 from sessions import deadlines, lifecycle
 from sessions.change import Change, Context, EventDraft
 from sessions.guards import expired
@@ -44,7 +43,7 @@ def warn(session: Record, command: object, ctx: Context) -> Change:
         "timeout_in_seconds": math.ceil(rest),
         "threshold": min(reached),
         "expires_at": session.expires_at.isoformat(),
-        "limit": _limit(session, ctx),
+        "limit": deadlines.end_reason(session, ctx.policy),
     }
     return Change(
         columns={"warned_at": ctx.now, "warned_threshold": min(reached)},
@@ -66,16 +65,9 @@ def refuse_overdue(session: Record, ctx: Context) -> Change:
     return _expiry(session, ctx, error=expired(session))
 
 
-def _limit(session: Record, ctx: Context) -> EndReason:
-    """Whether the deadline is that of inactivity or of the longest life."""
-    longest = deadlines.hard_limit(session, ctx.policy)
-    if longest is None or (session.expires_at is not None and session.expires_at < longest):
-        return "timeout"
-    return "hard_limit"
-
-
 def _expiry(session: Record, ctx: Context, error: FleetError | None = None) -> Change:
-    reason, policy = _limit(session, ctx), ctx.policy
+    policy = ctx.policy
+    reason = deadlines.end_reason(session, policy)
     longest = policy.max_lifetime_seconds
     payload: dict[str, Any] = {
         "last_activity": session.last_activity.isoformat(),

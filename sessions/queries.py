@@ -38,6 +38,7 @@ from sessionfleet.words import LIVE, RECOVERABLE, STATUSES
 from sessions import cursor
 from sessions.document import as_read
 from sessions.pages import Page, part, stored_size
+from sessions.policy import Policy
 from sessions.record import Record
 from sessions.store import loader
 from sessions.store.loader import SELECT, record_of, split_keys
@@ -91,13 +92,15 @@ def find(db: Connection, key: str, *, deleted: bool = False) -> Record:
     return record_of(row)
 
 
-def get(db: Connection, key: str) -> tuple[Record, Document]:
+def get(db: Connection, key: str, policy: Policy) -> tuple[Record, Document]:
     """One session as stored and as read; raises SessionNotFound."""
     record = find(db, key)
-    return record, as_read(record, clock(db))
+    return record, as_read(record, clock(db), policy)
 
 
-def get_many(db: Connection, keys: Sequence[str], most: int) -> tuple[dict[str, tuple[Record, Document]], bool]:
+def get_many(
+    db: Connection, keys: Sequence[str], most: int, policy: Policy
+) -> tuple[dict[str, tuple[Record, Document]], bool]:
     """Sessions as stored and as read, by the uuid or external id they were asked for with, about ``most`` bytes of
     them; whether there are more. Keys of no session are left out."""
     now = clock(db)
@@ -113,31 +116,32 @@ def get_many(db: Connection, keys: Sequence[str], most: int) -> tuple[dict[str, 
 
     page = Page(2 * len(keys), most)  # an id may be the external id of another
     page.fill(db, after, loader.weight_of)
-    read = [record for row in page.rows if (record := record_of(row)).deleted_at is None]
-    records = loader.by_keys(read)
+    present = [record for row in page.rows if (record := record_of(row)).deleted_at is None]
+    records = loader.by_keys(present)
     found = {key: loader.locked_records(records, key) for key in keys}
-    return {key: (record, as_read(record, now)) for key, record in found.items() if record is not None}, page.more
+    read = {key: (record, as_read(record, now, policy)) for key, record in found.items() if record is not None}
+    return read, page.more
 
 
-def page(db: Connection, command: m.List) -> dict[str, Any]:
+def page(db: Connection, command: m.List, policy: Policy) -> dict[str, Any]:
     """Sessions that match all filters, newest first: ``{items, next_cursor}``."""
-    return _page(db, _conditions(command, clock(db)), command.limit, command.cursor)
+    return _page(db, _conditions(command, clock(db)), command.limit, command.cursor, policy)
 
 
-def active(db: Connection, command: m.ListActive) -> dict[str, Any]:
+def active(db: Connection, command: m.ListActive, policy: Policy) -> dict[str, Any]:
     """Live sessions that are not overdue, newest first."""
     filters = m.List(status=sorted(LIVE))
-    return _page(db, _conditions(filters, clock(db)), command.limit, command.cursor)
+    return _page(db, _conditions(filters, clock(db)), command.limit, command.cursor, policy)
 
 
-def by_user(db: Connection, command: m.GetByUser) -> dict[str, Any]:
+def by_user(db: Connection, command: m.GetByUser, policy: Policy) -> dict[str, Any]:
     """A user's sessions, newest first, and the newest alone as ``latest``."""
     conditions = _conditions(m.List(user_id=command.user_id), clock(db))
-    found = _page(db, conditions, command.limit, command.cursor)
+    found = _page(db, conditions, command.limit, command.cursor, policy)
     if command.cursor is None:
         latest = found["items"][0] if found["items"] else None
     else:
-        first = _page(db, conditions, 1, None)["items"]
+        first = _page(db, conditions, 1, None, policy)["items"]
         latest = first[0] if first else None
     return {**found, "latest": latest}
 
@@ -280,7 +284,9 @@ def _in_ranges(command: m.Filters) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _page(db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, after: str | None) -> dict[str, Any]:
+def _page(
+    db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int, after: str | None, policy: Policy
+) -> dict[str, Any]:
     now = clock(db)
     start = None if after is None else cursor.decode(after)
 
@@ -295,7 +301,7 @@ def _page(db: Connection, conditions: Sequence[ColumnElement[bool]], limit: int,
     page.fill(db, behind, loader.weight_of)
     shown = [record_of(row) for row in page.rows]
     return {
-        "items": [as_read(record, now) for record in shown],
+        "items": [as_read(record, now, policy) for record in shown],
         "next_cursor": cursor.encode(shown[-1].created_at, shown[-1].id) if page.more else None,
     }
 

@@ -99,7 +99,7 @@ def _deadline_near(cached: dict[str, Any]) -> bool:
 @query(m.Get, cached=from_cache)
 def get(db: Connection, command: m.Get, runtime: Runtime) -> dict[str, Any]:
     """One session from PostgreSQL; the document goes back to the cache (Q-01, B-10)."""
-    record, shown = queries.get(db, command.session_id)
+    record, shown = queries.get(db, command.session_id, runtime.policy)
     runtime.cache.put([document(record)])
     return shown | parts(db, command, shown["id"])
 
@@ -130,7 +130,9 @@ def get_many(db: Connection, command: m.GetMany, runtime: Runtime) -> dict[str, 
     cached = runtime.cache.get_many(wanted, ANSWER_BYTES)
     found = {key: one for key, one in cached.documents.items() if _usable(runtime, one)}
     seen = wanted[: cached.looked_at]
-    read, more = queries.get_many(db, [key for key in seen if key not in found], ANSWER_BYTES - cached.size)
+    read, more = queries.get_many(
+        db, [key for key in seen if key not in found], ANSWER_BYTES - cached.size, runtime.policy
+    )
     runtime.cache.put(document(record) for record, _ in read.values())
     found |= {key: shown for key, (_, shown) in read.items()}
     items = {found[key]["id"]: found[key] for key in wanted if key in found}
@@ -140,21 +142,21 @@ def get_many(db: Connection, command: m.GetMany, runtime: Runtime) -> dict[str, 
 
 
 @query(m.List)
-def list_(db: Connection, command: m.List, _: Runtime) -> dict[str, Any]:
+def list_(db: Connection, command: m.List, runtime: Runtime) -> dict[str, Any]:
     """Sessions by filters (Q-02)."""
-    return queries.page(db, command)
+    return queries.page(db, command, runtime.policy)
 
 
 @query(m.ListActive)
-def list_active(db: Connection, command: m.ListActive, _: Runtime) -> dict[str, Any]:
+def list_active(db: Connection, command: m.ListActive, runtime: Runtime) -> dict[str, Any]:
     """Live sessions (Q-04)."""
-    return queries.active(db, command)
+    return queries.active(db, command, runtime.policy)
 
 
 @query(m.GetByUser)
-def get_by_user(db: Connection, command: m.GetByUser, _: Runtime) -> dict[str, Any]:
+def get_by_user(db: Connection, command: m.GetByUser, runtime: Runtime) -> dict[str, Any]:
     """A user's sessions and the newest alone (Q-04)."""
-    return queries.by_user(db, command)
+    return queries.by_user(db, command, runtime.policy)
 
 
 @query(m.Count)
@@ -176,9 +178,10 @@ def read_output(db: Connection, command: m.ReadOutput, runtime: Runtime) -> dict
 
 
 @query(m.Attach)
-def attach(db: Connection, command: m.Attach, _: Runtime) -> dict[str, Any]:
+def attach(db: Connection, command: m.Attach, runtime: Runtime) -> dict[str, Any]:
     """State and cursor of one snapshot (D-15)."""
-    return attaching.attach(db.execution_options(isolation_level="REPEATABLE READ"), command)
+    snapshot = db.execution_options(isolation_level="REPEATABLE READ")
+    return attaching.attach(snapshot, command, runtime.policy)
 
 
 @query(m.StoredAnswers)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, event, text
 
 from sessionfleet import messages as m
 from sessions import queries, sweeps
+from sessions.policy import Policy
 from sessions.store import loader
 from tests.support import RunningFleet
 from tests.support.months import Database
@@ -96,7 +97,7 @@ def first_page_plan(db: Connection, filters: dict[str, Any]) -> str:
         sent.append((statement, parameters))
 
     event.listen(db, "before_cursor_execute", note)
-    queries.page(db, m.List(**filters))
+    queries.page(db, m.List(**filters), Policy())
     event.remove(db, "before_cursor_execute", note)
     statement, parameters = sent[-1]
     return "\n".join(row[0] for row in db.exec_driver_sql(f"EXPLAIN {statement}", parameters))

@@ -8,7 +8,7 @@ import pytest
 
 from sessionfleet.errors import SessionExpired, ValidationFailed
 from tests.support import RunningFleet
-from tests.support.ageing import born_earlier, remaining
+from tests.support.ageing import age, born_earlier, remaining
 from tests.support.private import PrivateFleet
 
 LIMIT = 3600
@@ -28,6 +28,19 @@ def ending(fleet: RunningFleet, session_id: str) -> tuple[str, str, str, int]:
     [event] = fleet.call("session.get_events", session_id=session_id, types=["session.expired"])["items"]
     payload = event["payload"]
     return document["status"], document["end_reason"], payload["reason"], payload["timeout_threshold"]
+
+
+def reasons_read(fleet: RunningFleet, session_id: str) -> set[str]:
+    """Why the session is expired, as all reads show it."""
+    fleet.cache.delete(f"sess:doc:{session_id}")
+    listed = fleet.call("session.list", status="expired")["items"]
+    assert [one["id"] for one in listed] == [session_id]
+    [several] = fleet.call("session.get_many", session_ids=[session_id])["items"]
+    attached = fleet.call("session.attach", session_id=session_id)["session"]
+    held = fleet.call("session.create", external_id=listed[0]["external_id"], if_exists="return")
+    shown = [*listed, several, attached, held, fleet.call("session.get", session_id=session_id)]
+    assert {one["status"] for one in shown} == {"expired"}
+    return {one["end_reason"] for one in shown}
 
 
 def test_a_busy_session_ends_at_its_longest_life(private_fleet: PrivateFleet) -> None:
@@ -59,7 +72,10 @@ def test_a_busy_session_ends_at_its_longest_life(private_fleet: PrivateFleet) ->
     assert warning["payload"]["timeout_in_seconds"] == pytest.approx(280, abs=5)
 
     fresh, written = new(fleet), new(fleet)
-    born_earlier(fleet, LIMIT, busy, written)
+    born_earlier(fleet, LIMIT, written)
+    born_earlier(fleet, 280, busy)
+    age(fleet, 280, busy)
+    assert reasons_read(fleet, busy) == {"hard_limit"}
     with pytest.raises(SessionExpired):
         touch(fleet, written)
     assert fleet.call("maintenance.cleanup_stale")["expired"] == 1

@@ -174,7 +174,16 @@ def test_a_write_on_an_overdue_session_expires_it_and_is_refused() -> None:
 def test_an_overdue_session_reads_as_expired_and_nothing_is_written() -> None:
     """E-06."""
     row = record()
-    assert as_read(row, NOW + seconds(1799))["status"] == "active"
-    shown = as_read(row, NOW + seconds(1800))
+    assert as_read(row, NOW + seconds(1799), Policy())["status"] == "active"
+    shown = as_read(row, NOW + seconds(1800), Policy())
     assert (shown["status"], shown["end_reason"]) == ("expired", "timeout")
     assert row.status == "active"
+
+
+@pytest.mark.parametrize(("timeout", "reason"), [(1999, "timeout"), (2000, "hard_limit"), (7200, "hard_limit")])
+def test_an_overdue_session_reads_with_the_reason_that_the_duty_writes(timeout: int, reason: str) -> None:
+    """E-06, E-08."""
+    policy, ctx = Policy(max_lifetime_seconds=2000), context(NOW + seconds(2000), max_lifetime_seconds=2000)
+    row = record(policy, timeout_seconds=timeout)
+    assert as_read(row, ctx.now, policy)["end_reason"] == reason
+    assert settled(row, duties.expire_overdue(row, None, ctx), ctx).record.end_reason == reason

@@ -18,6 +18,7 @@ from sessions import cursor
 from sessions.document import INTERNAL, SHOWN, as_read, document
 from sessions.document import shown as shown_as_it_is
 from sessions.identifiers import random_id, uuid_text
+from sessions.policy import Policy
 from sessions.record import COLUMNS
 from tests.support.records import NOW, record, seconds
 
@@ -42,12 +43,12 @@ def test_a_document_is_json_with_its_revision_first() -> None:
 def test_an_overdue_session_reads_as_expired_and_is_not_changed() -> None:
     """E-06."""
     session = record(expires_at=NOW)
-    assert as_read(session, NOW - seconds(1))["status"] == "active"
-    read = as_read(session, NOW)
+    assert as_read(session, NOW - seconds(1), Policy())["status"] == "active"
+    read = as_read(session, NOW, Policy())
     assert (read["status"], read["end_reason"]) == ("expired", "timeout")
     assert session.status == "active"
     ended = record(status="completed", expires_at=NOW)
-    assert as_read(ended, NOW)["status"] == "completed"
+    assert as_read(ended, NOW, Policy())["status"] == "completed"
 
 
 @given(st.datetimes(timezones=st.just(UTC)), st.uuids())
