@@ -16,7 +16,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from sessionfleet.errors import DeadlineExceeded, FleetError, IdempotencyConflict, NotApplied, SessionNotFound
+from sessionfleet.errors import (
+    DeadlineExceeded,
+    FleetError,
+    IdempotencyConflict,
+    NotApplied,
+    PayloadTooLarge,
+    SessionNotFound,
+)
 from sessionfleet.jsontext import Encoded, canonical, canonical_json
 from sessionfleet.messages.base import Write
 from sessions import deadlines
@@ -27,7 +34,7 @@ from sessions.policy import Policy
 from sessions.record import Record
 from sessions.settle import Row, Settled, answer, settle
 from sessions.store import loader, writer
-from sessions.wholes import names_of, session_name, wholes
+from sessions.wholes import BATCH_BYTES, names_of, session_name, wholes
 
 
 @dataclass(slots=True)
@@ -43,6 +50,8 @@ class _Run:
     answers: list[Row] = field(default_factory=list)
     replaced: list[tuple[str, Record | None]] = field(default_factory=list)
     """Names among the records with what stood there before, in the order of the changes."""
+    room: int = 0
+    """Bytes that are left of BATCH_BYTES."""
 
     def put(self, record: Record) -> None:
         """The row as it stands from now on."""
@@ -114,8 +123,11 @@ def _batch(state: _Run, batch: Batch, held: dict[str, frozenset[str]]) -> list[O
     """Each whole by itself; no session, no name of one and no idempotency key is in two of them. One that is left out
     adds its names to ``held``, for those behind it."""
     operations, whole = batch
+    if len(operations) == 1 and not held:
+        return [_one(state, operations[0])]
+    state.room = BATCH_BYTES
     if whole == "operation" and not held:
-        return [_one(state, operation) for operation in operations]
+        return [_next(state, operation) for operation in operations]
     outcomes: dict[int, Outcome] = {}
     for places in wholes(operations, state.records, whole):
         if held and (names := _held_by(state, [operations[place] for place in places], held)):
@@ -138,10 +150,10 @@ def _held_by(state: _Run, operations: Sequence[Operation], held: dict[str, froze
 
 def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) -> dict[int, Outcome]:
     """Operations in order up to the first that fails; then none of them has happened."""
-    before = len(state.settled), len(state.answers), len(state.replaced)
+    before, room = (len(state.settled), len(state.answers), len(state.replaced)), state.room
     outcomes: dict[int, Outcome] = {}
     for place in places:
-        outcome = outcomes[place] = _one(state, operations[place])
+        outcome = outcomes[place] = _next(state, operations[place])
         if outcome.error is None:
             continue
         # The expiry of an overdue session stays (E-06), unless these operations have changed that session themselves,
@@ -150,6 +162,7 @@ def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) 
         changed = {settled.record.id for settled in state.settled[before[0] : len(state.settled) - expired]}
         keep = outcome.record is not None and outcome.record.id not in changed
         state.take_back(*before, keep=keep)
+        state.room = room
         if not keep:
             outcomes[place] = Outcome(error=outcome.error)
         because = NotApplied(index=place, code=outcome.error.code)
@@ -158,6 +171,20 @@ def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) 
                 outcomes[other] = _replayed(state, operations[other]) or Outcome(error=because)
         break
     return outcomes
+
+
+def _next(state: _Run, operation: Operation) -> Outcome:
+    """One of several of a batch. One whose answer does not fit with those before it has not happened."""
+    before = len(state.settled), len(state.answers), len(state.replaced)
+    outcome = _one(state, operation)
+    if isinstance(outcome.answer, Encoded):
+        size = len(outcome.answer.text)
+        if size > state.room:
+            state.take_back(*before, keep=False)
+            size += BATCH_BYTES - state.room
+            return Outcome(error=PayloadTooLarge(field="answers", size=size, limit=BATCH_BYTES))
+        state.room -= size
+    return outcome
 
 
 def _one(state: _Run, operation: Operation) -> Outcome:

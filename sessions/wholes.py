@@ -11,6 +11,10 @@ from sessions.identifiers import uuid_text
 from sessions.record import Record
 from sessions.store.loader import locked_records
 
+BATCH_BYTES = 128 * 1024 * 1024
+"""What the answers of one batch have together, at most: they are in memory at once, in one statement, which ends at
+1 GB, and in one message to Redis, which ends at 512 MB, and each may be a document of megabytes."""
+
 
 def wholes(operations: Sequence[Operation], records: Mapping[str, Record], whole: Whole) -> list[list[int]]:
     """The places of the operations, by what belongs together; each list in order, lists by their first.

@@ -216,6 +216,25 @@ def test_stored_answers_that_do_not_fit_are_left(fleet: RunningFleet) -> None:
     assert asked == 2
 
 
+def test_answers_of_a_batch_that_do_not_fit_are_refused(fleet: RunningFleet) -> None:
+    """B-08, of `session.apply`: a few bytes may answer a megabyte; what is refused leaves room for the others."""
+    ids = [new(fleet, context=LARGE)["id"] for _ in range(3)]
+    counts = dict(zip(ids, (90, 45, 30), strict=True))
+    operations = [
+        {"name": "session.update", "arguments": {"session_id": session_id, "metadata": {"n": n}}}
+        for session_id, count in counts.items()
+        for n in range(count)
+    ]
+    answer = fleet.call("session.apply", operations=operations, timeout=60)
+    assert (answer["applied"], answer["failed"]) == (120, 45)
+    errors = [item["error"] for item in answer["items"][90:135]]
+    [error] = [error for error in errors if error["code"] != "NOT_APPLIED"]
+    assert (error["code"], error["details"]["limit"]) == ("PAYLOAD_TOO_LARGE", 128 * MIB)
+    assert 128 * MIB < error["details"]["size"] < 130 * MIB
+    last = [fleet.call("session.get", session_id=session_id)["metadata"].get("n") for session_id in ids]
+    assert last == [89, None, 29]
+
+
 def test_a_read_of_a_large_buffer_ends_early() -> None:
     """C-02, C-03: a buffer of 40 MB comes in pieces of about 12, as the answer has the content twice."""
     with private_fleets() as make:

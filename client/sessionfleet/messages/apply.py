@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
-from sessionfleet.errors import NotApplied, UnknownOperation, ValidationFailed
+from sessionfleet.errors import NotApplied, PayloadTooLarge, UnknownOperation, ValidationFailed
 from sessionfleet.messages.base import Errors, Write, message_type, storable
 from sessionfleet.messages.create import Create
 from sessionfleet.messages.fields import SessionWrite
@@ -40,13 +40,15 @@ class Apply(Write, name="session.apply"):
     a session created by the batch goes by the id or external id it was given. All rows
     are locked at the start, in id order. A `whole` on a row that another transaction holds follows in a transaction
     of its own when the row is free: it does not keep the others waiting, but the answer does wait for it.
+    The answers of a batch have 128 MiB together at most: an operation whose answer does not fit with those before it
+    is PAYLOAD_TOO_LARGE, for another batch.
     """
 
     answer: ClassVar[str] = (
         "{items: [{ok: true, answer} or {ok: false, error}], applied, failed}; one item for each operation, in "
         "order; `error` is the shape of all errors"
     )
-    errors: ClassVar[Errors] = (NotApplied,)
+    errors: ClassVar[Errors] = (NotApplied, PayloadTooLarge)
 
     operations: Annotated[list[Step], Field(min_length=1, max_length=MAX_OPERATIONS)]
     whole: Whole = Field(
