@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints
 
 from sessionfleet.errors import NotApplied, PayloadTooLarge, UnknownOperation, ValidationFailed
-from sessionfleet.messages.base import Errors, Write, message_type, storable
+from sessionfleet.messages.base import MOST_FIELDS, Errors, Write, message_type, storable
 from sessionfleet.messages.create import Create
 from sessionfleet.messages.fields import SessionWrite
 
@@ -83,8 +83,10 @@ class Apply(Write, name="session.apply"):
                 wrong.append({"field": f"operations.{index}.name", "message": error.message})
             except ValidationFailed as error:
                 wrong += [_placed(index, found) for found in error.details["fields"]]
+            if len(wrong) >= MOST_FIELDS:
+                break
         if wrong:
-            raise ValidationFailed(message=f"{wrong[0]['field']}: {wrong[0]['message']}", fields=wrong)
+            raise ValidationFailed(message=f"{wrong[0]['field']}: {wrong[0]['message']}", fields=wrong[:MOST_FIELDS])
         batch._messages = tuple(messages)  # noqa: SLF001 - its own
         return batch
 

@@ -39,6 +39,10 @@ Word = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$")]
 """An open word of D-05: lower case letters, digits, ``_`` and ``-``."""
 
 
+MOST_FIELDS = 100
+"""Findings that one refusal names. A list may hold thousands that do not fit, and a batch a thousand such lists: each
+would be an answer, and a line of the log, of many times what was sent."""
+
 _OF_THE_CALL = frozenset({"idempotency_key", "deadline_at"})
 """Arguments that say how an operation is called; two calls that differ in nothing else are the same operation."""
 
@@ -66,7 +70,7 @@ class Message(BaseModel):
 
     @classmethod
     def parse(cls, arguments: dict[str, Any]) -> Self:
-        """A valid message, or :class:`ValidationFailed` naming every field that does not fit."""
+        """A valid message, or :class:`ValidationFailed` naming the fields that do not fit, MOST_FIELDS of them."""
         try:
             return cls.model_validate(arguments)
         except ValidationError as error:
@@ -129,12 +133,13 @@ def message_type(name: str) -> type[Message]:
 
 
 def invalid(error: ValidationError) -> ValidationFailed:
-    """Pydantic's findings in our words: ``details.fields`` = [{field, message}], first one in the text.
+    """Pydantic's findings in our words: ``details.fields`` = [{field, message}], MOST_FIELDS of them, first one in
+    the text.
 
     A rule over several fields names the one to mend at the start of its text (``field: what``).
     """
     fields = []
-    for found in error.errors(include_url=False, include_input=False):
+    for found in error.errors(include_url=False, include_input=False)[:MOST_FIELDS]:
         # A part in brackets is the branch of a union that did not fit either, no field.
         field = ".".join(str(part) for part in found["loc"] if "[" not in str(part))
         message = reason(found)

@@ -104,6 +104,13 @@ def test_every_field_that_does_not_fit_is_named(refusal: Send) -> None:
     assert {one["field"] for one in error.details["fields"]} == {"status", "tags", "nonsense"}
 
 
+def test_of_very_many_the_first_hundred_are_named(refusal: Send) -> None:
+    steps = [{"name": "session.create", "arguments": {"tags": [1] * 70}}] * 1000
+    for error in (refusal("session.create", tags=[1] * 10_000), refusal("session.apply", operations=steps)):
+        assert len({one["field"] for one in error.details["fields"]}) == 100
+    assert error.details["fields"][99]["field"] == "operations.1.arguments.tags.29"
+
+
 def test_the_path_of_what_json_cannot_hold(refusal: Send) -> None:
     error = refusal("session.create", context={"list": [{"ok": 1}, {"bad": "\x00"}]})
     assert "$.list[1].bad" in error.message
