@@ -6,8 +6,8 @@ write, deadlines follow activity. Pure: the store writes what this returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -73,6 +73,28 @@ def settle(session: Record | None, change: Change, operation: Operation, ctx: Co
     if change.remove:
         settled.removed = UUID(record.id)
     return settled
+
+
+def joined(changes: Sequence[Settled]) -> list[Settled]:
+    """Several changes of one session as one: the last state, all rows."""
+    found: dict[str, Settled] = {}
+    for change in changes:
+        first = found.get(change.record.id)
+        found[change.record.id] = change if first is None else _join(first, change)
+    return list(found.values())
+
+
+def _join(first: Settled, second: Settled) -> Settled:
+    return replace(
+        second,
+        insert=first.insert,
+        columns={**first.columns, **second.columns},
+        events=first.events + second.events,
+        transitions=first.transitions + second.transitions,
+        output=first.output + second.output,
+        audit=first.audit + second.audit,
+        removed=second.removed or first.removed,
+    )
 
 
 def answer(change: Change, document: Encoded) -> Encoded:

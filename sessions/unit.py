@@ -7,7 +7,6 @@ operation that is a whole by itself changes nothing of the others when it fails.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from sessions.document import shown
 from sessions.duties import refuse_overdue
 from sessions.policy import Policy
 from sessions.record import Record
-from sessions.settle import Row, Settled, answer, settle
+from sessions.settle import Row, Settled, answer, joined, settle
 from sessions.store import loader, writer
 from sessions.wholes import BATCH_BYTES, names_of, session_name, wholes
 
@@ -111,7 +110,7 @@ def run(
     unknown = [key for key in refused if key not in replayable]
     if unknown and loader.is_stored(db, unknown):
         raise writer.KeyTaken  # they failed on what the first use of their key has left
-    writer.write(db, _joined(state.settled), state.answers, policy, loaded.now, commit=commit)
+    writer.write(db, joined(state.settled), state.answers, policy, loaded.now, commit=commit)
     return outcomes
 
 
@@ -280,25 +279,3 @@ def digest(name: str, message: Write) -> str:
     except TypeError:  # the message class has the JSON form of instants and of models within
         text = canonical([name, message.body()])
     return hashlib.sha256(text).hexdigest()
-
-
-def _joined(changes: Sequence[Settled]) -> list[Settled]:
-    """Several changes of one session as one: the last state, all rows."""
-    joined: dict[str, Settled] = {}
-    for change in changes:
-        first = joined.get(change.record.id)
-        joined[change.record.id] = change if first is None else _join(first, change)
-    return list(joined.values())
-
-
-def _join(first: Settled, second: Settled) -> Settled:
-    return dataclasses.replace(
-        second,
-        insert=first.insert,
-        columns={**first.columns, **second.columns},
-        events=first.events + second.events,
-        transitions=first.transitions + second.transitions,
-        output=first.output + second.output,
-        audit=first.audit + second.audit,
-        removed=second.removed or first.removed,
-    )
