@@ -10,17 +10,12 @@ import hashlib
 import logging
 import signal
 import sys
-from typing import Any
 
-from celery.exceptions import TimeoutError as CeleryTimeout
-from celery.result import AsyncResult
-from flower.api.tasks import TaskResult
 from flower.app import Flower
 from flower.options import options as flower_options
 from flower.urls import settings as tornado_settings
 
-from sessionfleet.errors import FleetError
-from workers import flower_events
+from workers import flower_api, flower_events
 from workers.app import create_app
 from workers.logging import configure_logging
 from workers.preflight import check_servers
@@ -28,25 +23,6 @@ from workers.settings import Settings, SettingsError
 
 MAX_TASKS = 10_000
 """Tasks Flower remembers, in memory only; its default of 100,000 takes hundreds of megabytes."""
-
-
-class Answer(TaskResult):  # type: ignore[misc]
-    """``GET /api/task/result/{id}``: Flower's own says the state of before the wait; this of after."""
-
-    def read_result(self, result: AsyncResult, timeout: float | None) -> dict[str, Any]:
-        """``{task-id, state}`` and, when finished, ``result``: of a typed error its shape (R-07) as JSON
-        text, of any other failure its text and ``traceback``."""
-        if timeout:
-            try:
-                result.get(timeout=timeout, propagate=False)
-            except CeleryTimeout:
-                return {"task-id": result.id, "state": result.state}
-        response = {"task-id": result.id, "state": result.state}
-        if result.ready():
-            self.update_response_result(response, result)
-        if isinstance(result.result, FleetError):
-            response.pop("traceback", None)  # the shape says it all
-        return response
 
 
 def build_flower(settings: Settings) -> Flower:
@@ -59,8 +35,10 @@ def build_flower(settings: Settings) -> Flower:
     flower_options.xheaders = settings.flower_host in ("127.0.0.1", "::1", "localhost")
     flower_events.install()
     web = {**tornado_settings, "cookie_secret": _cookie_secret(settings)}
-    flower = Flower(capp=create_app(settings), options=flower_options, **web)
-    flower.add_handlers(r".*", [(r"/api/task/result/(.+)", Answer)])
+    app = create_app(settings)
+    app.conf.result_backend = f"{flower_api.LookedUp.__module__}:LookedUp+{settings.result_url}"
+    flower = Flower(capp=app, options=flower_options, **web)
+    flower.add_handlers(r".*", flower_api.HANDLERS)
     return flower
 
 

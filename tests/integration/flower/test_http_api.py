@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+import redis
 import requests
 
 from tests.support import RunningFleet, eventually
@@ -170,11 +174,58 @@ def test_a_cross_origin_post_is_refused(http: Http, fleet: RunningFleet, headers
     assert fleet.call("session.count", agent_id="cross-origin")["total"] == 0
 
 
-def test_bad_http_bodies_are_400_and_leave_flower_alive(http: Http) -> None:
-    url = f"{http.base}/api/task/send-task/session.create"
-    for body in (b"not json", b"[]", b'{"args": 3}'):
-        assert http.session.post(url, data=body, timeout=5).status_code == 400
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b"[]",
+        b'{"args": 3}',
+        b'{"kwargs": "agent"}',
+        b'{"kwargs": []}',
+        b'{"queue": "session"}',
+        b'{"queue": 5}',
+        b'{"task_id": 5}',
+        b'{"countdown": "soon"}',
+        b'{"expires": "soon"}',
+        b'{"serializer": "none"}',
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_bad_http_bodies_are_400_with_a_reason_and_leave_flower_alive(http: Http, body: bytes) -> None:
+    answer = http.session.post(f"{http.base}/api/task/send-task/session.create", data=body, timeout=5)
+    assert (answer.status_code, bool(answer.text)) == (400, True)
     assert http.session.get(f"{http.base}/api/workers", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "soon"])
+def test_a_time_that_is_no_number_is_400(http: Http, timeout: str) -> None:
+    url = f"{http.base}/api/task/result/{uuid4()}"
+    assert http.session.get(url, params={"timeout": timeout}, timeout=5).status_code == 400
+
+
+def test_who_waits_for_answers_keeps_nobody_from_being_served(http: Http) -> None:
+    """Flower itself serves its API with five threads, and a wait took one of them."""
+    asked = f"GET /api/task/result/{{}}?timeout=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: {_basic(http)}\r\n\r\n"
+    address = ("127.0.0.1", urlsplit(http.base).port)
+    with ExitStack() as waiting:
+        for _ in range(20):
+            waiting.enter_context(socket.create_connection(address)).sendall(asked.format(uuid4()).encode())
+        for _ in range(3):
+            http.document("session.create")
+
+
+def test_what_is_sent_is_not_subscribed_to(http: Http, fleet: RunningFleet) -> None:
+    with redis.Redis.from_url(fleet.settings.result_url) as server:
+        for _ in range(3):
+            http.document("session.create")
+        channels = server.pubsub_channels("*celery-task-meta-*")
+    assert channels == [], "nobody reads what comes there: it would fill Redis' buffer for this client"
+
+
+def _basic(http: Http) -> str:
+    user, password = http.session.auth  # type: ignore[misc]
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def test_a_result_that_is_not_there_yet_is_pending(http: Http) -> None:
