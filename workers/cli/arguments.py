@@ -1,4 +1,4 @@
-"""Arguments as a person types them: ``key=value`` and one JSON object of an operation, lengths of time."""
+"""Arguments as a person types them: ``key=value`` and one JSON object of an operation, lengths of time, ids."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ class Seconds(click.ParamType[Any]):
         if not 0 <= seconds < math.inf:
             self.fail(f"{value!r} is no number of seconds, 0 or more", param, ctx)
         return seconds
+
+
+these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))
+"""The numbers of dead letters."""
 
 
 class UsageError(Exception):

@@ -8,6 +8,7 @@ import click
 
 from workers.cli import Group
 from workers.cli.answers import as_json, document, requeued, show_answer, with_rest
+from workers.cli.arguments import these
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
 
@@ -23,9 +24,6 @@ def deadletter() -> None:
     ./fleet deadletter show 17
     ./fleet deadletter requeue 17 18
     """
-
-
-these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))
 
 
 @deadletter.command("list")

@@ -13,6 +13,7 @@ from sessionfleet import Event
 from sessionfleet.words import CONSUMER_GROUPS
 from workers.cli import Group
 from workers.cli.answers import as_json, requeued, show_answer, with_rest
+from workers.cli.arguments import these
 from workers.cli.event_lines import line
 from workers.cli.reach import reached
 from workers.cli.tables import instant, table
@@ -42,9 +43,6 @@ def events() -> None:
     ./fleet events dead-letters --group session_handlers
     ./fleet events requeue 17 18
     """
-
-
-these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))
 
 
 @events.command()
