@@ -115,11 +115,18 @@ class _TooOld(Exception):
 
 def _unusable(settings: Settings, name: str, fact: str) -> Unusable:
     variable = _source(settings, name)
-    return Unusable(
-        message=f"{variable} leads to {mask(getattr(settings, name))}, which {fact}: start that server, "
-        f"correct {variable}, or run `./fleet up` without it, which brings its own.",
-        setting=variable,
-    )
+    place = mask(getattr(settings, name))
+    if variable.removeprefix(PREFIX).lower() in settings.model_fields_set:
+        message = (
+            f"{variable} leads to {place}, which {fact}: start that server, correct {variable}, "
+            "or run `./fleet up` without it, which brings its own."
+        )
+    else:
+        message = (
+            f"{variable} is not set and so leads to {place}, which {fact}: run `./fleet up`, which brings its "
+            f"own server, or set {variable}, or start a server there."
+        )
+    return Unusable(message=message, setting=variable)
 
 
 def _source(settings: Settings, name: str) -> str:

@@ -74,6 +74,14 @@ def test_a_worker_without_its_database() -> None:
     assert "or run `./fleet up` without it" in done.stderr
 
 
+def test_a_server_that_nobody_named() -> None:
+    done = start(BEAT, FLEET_REDIS_URL="", FLEET_REDIS_PORT="1")
+    assert_one_sentence(
+        done, "FLEET_REDIS_URL is not set and so leads to redis://localhost:1/0, which cannot be used"
+    )
+    assert "run `./fleet up`, which brings its own server, or set FLEET_REDIS_URL" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [BEAT, FLOWER], ids=["beat", "flower"])
 def test_without_redis(arguments: list[str]) -> None:
     done = start(arguments, FLEET_FLOWER_PASSWORD="hidden")
