@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from sessionfleet import Event
+from workers.cli.tables import plain
 
 COLOURS = {"session": "cyan", "output": "white", "error": "red", "schedule": "magenta", "command": "blue"}
 BAD = frozenset({"session.failed", "session.crashed", "session.expired", "session.timeout_warning"})
@@ -17,13 +18,14 @@ DETAIL_WIDTH = 100
 
 def line(event: Event, *, with_session: bool) -> str:
     """``12:03:04.567  #3  session.paused  reason=lunch``; with the session's first digits for many sessions."""
+    name = plain(event.event_name)
     at = event.timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3] if event.timestamp else " " * 12
     colour = "yellow" if event.event_name in BAD else COLOURS.get(event.event_name.partition(".")[0], "green")
     parts = [
         click.style(at, dim=True),
         *([click.style(event.session_id[:8], dim=True)] if with_session else []),
         f"#{event.seq:<4}",
-        click.style(f"{event.event_name:<{NAME_WIDTH}}", fg=colour),
+        click.style(f"{name:<{NAME_WIDTH}}", fg=colour),
         details(event),
     ]
     return " ".join(parts).rstrip()
@@ -36,7 +38,8 @@ def mark_line(mark: Event) -> str:
 
 def details(event: Event) -> str:
     """What the payload says, on one line."""
-    text = "  ".join(f"{key}={_short(value)}" for key, value in event.payload.items() if value not in (None, [], {}))
+    given = (f"{key}={_short(value)}" for key, value in event.payload.items() if value not in (None, [], {}))
+    text = plain("  ".join(given))
     return text if len(text) <= DETAIL_WIDTH else text[: DETAIL_WIDTH - 1] + "…"
 
 

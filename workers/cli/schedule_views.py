@@ -13,6 +13,7 @@ from workers.cli.answers import as_json, show_answer
 from workers.cli.reach import reached
 from workers.cli.schedule_pieces import TIMEOUT, backfilled, simulated
 from workers.cli.schedule_text import lines, made_up, months, summary
+from workers.cli.tables import plain
 
 Document = dict[str, Any]
 
@@ -163,7 +164,7 @@ def explain(schedule_id: str, at: datetime | None, as_json: bool) -> None:
     """
     with reached() as fleet:
         found = fleet.call("schedule.explain", **_given(schedule_id=schedule_id, at=at))
-    show_answer(found, as_json, lambda told: str(told["sentence"]))
+    show_answer(found, as_json, lambda told: plain(told["sentence"]))
 
 
 @click.command()

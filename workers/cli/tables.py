@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from unicodedata import category
+
+CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of what no line can show: controls, surrogates, separators of lines and paragraphs."""
+
+
+def plain(text: str) -> str:
+    """``text`` on one line: control characters, such as line breaks and a terminal's escapes, as Python writes them.
+
+    Names, reasons and notes come from whoever sent them.
+    """
+    return "".join(repr(one)[1:-1] if category(one) in CONTROLS else one for one in text)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two spaces apart; the last one runs free."""
-    lines = [heads, *rows]
+    """Columns as wide as their widest cell, two spaces apart; the last one runs free. A row is one line."""
+    lines = [[plain(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(line[n]) for line in lines) for n in range(len(heads) - 1)]
     return "\n".join("  ".join([*map(str.ljust, line, widths), line[-1]]).rstrip() for line in lines)
 

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import pytest
+from click import unstyle
 
-from workers.cli.tables import duration, instant, table
+from sessionfleet import Event
+from workers.cli.event_lines import line
+from workers.cli.tables import duration, instant, plain, table
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert table(["A", "LONG", "LAST"], [["wide", "x", "free text"]]) == "A     LONG  LAST\nwide  x     free text"
+
+
+def test_a_row_is_one_line_whatever_a_sender_wrote() -> None:
+    assert table(["A", "B"], [["x\ny", "\x1b[31mred\u2028\x9b"]]) == "A     B\nx\\ny  \\x1b[31mred\\u2028\\x9b"
+    assert plain("na\u00efve \U0001f468\u200d\U0001f469\u00a0\\n") == "na\u00efve \U0001f468\u200d\U0001f469\u00a0\\n"
+
+
+def test_an_event_is_one_line_whatever_its_sender_wrote() -> None:
+    event = Event.of(
+        {"event_name": "a\nb", "seq": 1, "session_id": "s", "payload": {"reason": "x\ny\x1b[2J", "k\r": [1]}}
+    )
+    assert unstyle(line(event, with_session=False)).split() == ["#1", "a\\nb", "reason=x\\ny\\x1b[2J", "k\\r=[1]"]
 
 
 @pytest.mark.parametrize(
