@@ -5,6 +5,9 @@ A new subcommand is a module with a click command named like it and one line in 
 
 from __future__ import annotations
 
+import errno
+import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -31,6 +34,10 @@ COMMANDS = {
 """Name -> module, in the order of ``fleet --help``."""
 
 
+UNWRITABLE = frozenset({errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS})
+"""What a disk that is full, or not ours to write, answers."""
+
+
 class Refused(click.ClickException):
     """One sentence on stderr and exit code 2: settings or servers do not allow it."""
 
@@ -50,7 +57,7 @@ class Group(click.Group):
 
 
 class Commands(Group):
-    """Subcommands by :data:`COMMANDS`; errors of settings and servers become :class:`Refused`."""
+    """Subcommands by :data:`COMMANDS`; errors of settings, servers and disks become :class:`Refused`."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return [name for name, module in COMMANDS.items() if find_spec(module)]
@@ -69,6 +76,18 @@ class Commands(Group):
             return super().invoke(ctx)
         except (SettingsError, ServerError) as error:
             raise Refused(str(error)) from None
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise Refused(_unwritable(error)) from None
+
+
+def _unwritable(error: OSError) -> str:
+    if error.filename is not None:
+        return f"cannot write to {error.filename} ({error.strerror}): free it, or set FLEET_HOME."
+    with suppress(OSError):
+        sys.stdout.close()  # what it could not take would be tried once more at the end
+    return f"cannot write ({error.strerror}): make room for the output and in FLEET_HOME."
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

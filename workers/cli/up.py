@@ -69,6 +69,9 @@ def up_detached(home: Home) -> None:
             for line in lines:
                 click.echo(line, nl=False, err=True)
             if ended:
+                if child.returncode and lines.tell() == start:
+                    say(f"it ended with exit code {child.returncode} and could not say why: is there room in {log}?")
+                    sys.exit(2)
                 sys.exit(child.returncode)
             if ready.get("phase") == "ready" and (ready.get("identity") or {}).get("pid") == child.pid:
                 for line in lines:
