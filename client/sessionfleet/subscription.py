@@ -33,7 +33,8 @@ class Subscription(Generic[T]):
     false leaves that mark out.
 
     Reading goes on in a task of its own, so that neither a ping nor a cancellation of the reader
-    depends on what Redis does; it ends with :meth:`aclose`, or when this object is dropped.
+    depends on what Redis does; it ends with :meth:`aclose`, or when this object is dropped. A reader that was
+    cancelled, as by a time limit of its own, may go on: nothing is lost.
     """
 
     def __init__(
@@ -58,16 +59,17 @@ class Subscription(Generic[T]):
         self.closed = False
         """Whether somebody ended it."""
         self._over = False
-        self._quiet_since: float | None = None
+        self._quiet = 0.0
+        """Seconds the reader has waited since the last item."""
         self._steps: list[asyncio.Task[list[T] | None]] = []
         """The step under way, if any; a list because the finalizer may know it but not ``self``."""
+        weakref.finalize(self, _abandon, self._steps).atexit = False
 
     async def start(self) -> None:
         """Subscribe now; raises a typed error when that is not possible."""
         if not self._started:
-            self._started = True
-            weakref.finalize(self, _abandon, asyncio.get_running_loop(), self._steps).atexit = False
             await self._step(None)
+            self._started = True
 
     async def batch(self) -> list[T]:
         """What has come, or one ping; at last the end mark, and from then on nothing."""
@@ -76,18 +78,20 @@ class Subscription(Generic[T]):
         await self.start()
         now = asyncio.get_running_loop().time
         asked_at = now()
-        if self._quiet_since is None:  # what the reader did meanwhile is no silence
-            self._quiet_since = asked_at
+        quiet_since = asked_at - self._quiet  # what the reader did meanwhile is no silence
         while True:
-            over_at = _sum(self._quiet_since, self._timeout)
+            over_at = _sum(quiet_since, self._timeout)
             ping_at = _sum(asked_at, self._ping)
             due_at = min((at for at in (over_at, ping_at) if at is not None), default=None)
-            done, items = await self._step(None if due_at is None else max(0.0, due_at - now()))
+            try:
+                done, items = await self._step(None if due_at is None else max(0.0, due_at - now()))
+            finally:
+                self._quiet = now() - quiet_since
             if done:
                 if items is None:
                     return self.last_words()
                 if wanted := [item for item in items if self._wanted(item)]:
-                    self._quiet_since = None
+                    self._quiet = 0.0
                     return wanted
             elif over_at is not None and now() >= over_at:
                 self._source.over = self._source.over or TIMEOUT
@@ -110,11 +114,7 @@ class Subscription(Generic[T]):
         if not self._steps:
             self._steps.append(asyncio.create_task(_fetch(self._batches), name="sessionfleet-subscription"))
         [step] = self._steps
-        try:
-            await asyncio.wait([step], timeout=wait)
-        except asyncio.CancelledError:
-            await end(step)
-            raise
+        await asyncio.wait([step], timeout=wait)  # who is cancelled here finds it again with the next one
         if not step.done():
             return False, None
         self._steps.clear()
@@ -158,14 +158,15 @@ def _sum(at: float, seconds: float | None) -> float | None:
     return None if seconds is None else at + seconds
 
 
-def _abandon(loop: asyncio.AbstractEventLoop, steps: list[asyncio.Task[Any]]) -> None:
+def _abandon(steps: list[asyncio.Task[Any]]) -> None:
     """End what a dropped subscription was doing; from whatever thread the garbage was found in."""
-    if steps:
+    for step in steps:
+        loop = step.get_loop()
         with suppress(RuntimeError):  # the loop is closed, and everything with it
-            loop.call_soon_threadsafe(_end_later, loop, list(steps))
+            loop.call_soon_threadsafe(_end_later, loop, step)
 
 
-def _end_later(loop: asyncio.AbstractEventLoop, steps: list[asyncio.Task[Any]]) -> None:
-    ending = loop.create_task(end(*steps))
+def _end_later(loop: asyncio.AbstractEventLoop, step: asyncio.Task[Any]) -> None:
+    ending = loop.create_task(end(step))
     _ENDING.add(ending)
     ending.add_done_callback(_ENDING.discard)

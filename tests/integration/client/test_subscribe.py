@@ -293,6 +293,53 @@ def test_a_cancelled_listener_ends_at_once(fleet: RunningFleet) -> None:
     assert asyncio.run(go()) < 15
 
 
+def test_a_reader_with_a_time_limit_of_its_own_goes_on(fleet: RunningFleet) -> None:
+    """D-15: a cancelled step loses nothing and ends nothing, also the first one."""
+
+    async def go() -> tuple[list[int], int]:
+        async with AsyncFleet.connect(**urls(fleet)) as client:
+            session_id = (await client.call("session.create", status="active"))["id"]
+            events = client.subscribe(session_id, 0, marks=False)
+            seen: list[int] = []
+            cancelled, limit = 0, 0.0
+            while len(seen) < 42:
+                try:
+                    seen.append((await asyncio.wait_for(anext(events), limit)).seq)
+                    limit = 0.0
+                except TimeoutError:
+                    cancelled += 1
+                    limit += 0.001
+                if cancelled % 5 == 1:
+                    await client.send("session.append_output", session_id=session_id, content="more\n")
+            await events.aclose()
+            return seen, cancelled
+
+    seen, cancelled = asyncio.run(asyncio.wait_for(go(), 60))
+    assert seen == list(range(1, 43))
+    assert cancelled >= 5
+
+
+def test_only_what_was_waited_for_counts_as_silence(fleet: RunningFleet) -> None:
+    """Over several steps that were cancelled; what the reader did in between does not."""
+
+    async def go() -> tuple[str | None, float]:
+        async with AsyncFleet.connect(**urls(fleet)) as client:
+            session_id = (await client.call("session.create"))["id"]
+            async with client.subscribe(session_id, timeout=1) as events:
+                assert (await anext(events)).is_replay_end
+                for _ in range(2):
+                    with pytest.raises(TimeoutError):
+                        await asyncio.wait_for(anext(events), 0.3)
+                    await asyncio.sleep(1)
+                asked_at = time.monotonic()
+                end = await asyncio.wait_for(anext(events), 20)
+                return end.reason, time.monotonic() - asked_at
+
+    reason, waited = asyncio.run(go())
+    assert reason == "timeout"
+    assert 0.2 < waited < 0.6
+
+
 def test_an_end_from_elsewhere_is_an_end(fleet: RunningFleet) -> None:
     async def go() -> list[int]:
         async with AsyncFleet.connect(**urls(fleet)) as client:
