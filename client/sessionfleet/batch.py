@@ -31,6 +31,13 @@ TIMEOUT_SECONDS = 30.0
 PAUSE = 0.1
 
 
+def _waiter(future: concurrent.futures.Future[Answer]) -> asyncio.Future[Answer]:
+    """For the running loop. Its error is no news: the future has it, for whoever asks."""
+    waiter = asyncio.wrap_future(future)
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return waiter
+
+
 class AsyncBatchHandle:
     """An operation that was added to a batch."""
 
@@ -50,7 +57,7 @@ class AsyncBatchHandle:
         """The answer, or its typed error; :class:`CallTimeout` after ``timeout`` seconds. May be
         asked again."""
         self._entry.asked = True
-        waiter = asyncio.shield(asyncio.wrap_future(self._entry.future))
+        waiter = asyncio.shield(_waiter(self._entry.future))
         try:
             async with asyncio.timeout(timeout):
                 return await waiter
@@ -159,7 +166,7 @@ class AsyncBatch:
         :class:`ValidationFailed`, and RuntimeError outside the batch's ``async with`` block."""
         entry = Entry(name, arguments, self._timeout)
         while (first := self._queue.first_when_full()) is not None:
-            await asyncio.wait([asyncio.wrap_future(first)])
+            await asyncio.wait([_waiter(first)])
         self._sender.add(entry)
         return AsyncBatchHandle(entry)
 

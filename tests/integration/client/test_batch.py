@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -169,6 +171,33 @@ def test_without_an_answer_each_operation_names_its_key(
             handle.result()
     assert late.value.details["operation"] == "session.touch"
     assert late.value.details["idempotency_key"] == handle.idempotency_key
+
+
+def test_an_error_that_somebody_was_told_is_no_unheard_one(fleet: RunningFleet) -> None:
+    """Who waited for a place or gave up waiting looked at no error; the loop's handler is not told of one."""
+
+    async def refuse(client: AsyncFleet) -> None:
+        async with client.batch(age=0.2) as batch:
+            first = await batch.add("session.touch", session_id="nobody")
+            with pytest.raises(CallTimeout):
+                await first.result(0.01)
+            assert batch._queue.first_when_full() is not None, "the second waits for a place"
+            second = await batch.add("session.touch", session_id="nobody")
+            for one in (first, second):
+                with pytest.raises(SessionNotFound):
+                    await one.result()
+
+    async def main() -> list[dict[str, Any]]:
+        unheard: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+        async with AsyncFleet(fleet.client.servers) as client:
+            await refuse(client)
+            gc.collect()  # when nobody has the handles any more, what was never looked at is told of
+        return unheard
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sessionfleet.batch_queue.MAX_WAITING", 1)
+        assert asyncio.run(main()) == []
 
 
 def test_the_asynchronous_half(fleet: RunningFleet) -> None:
