@@ -69,7 +69,10 @@ def _converted(value: Any, path: _Path, depth: int) -> Any:
     """Python values with a fixed JSON form, and subclasses of the plain types."""
     if isinstance(value, set | frozenset):
         items = [jsonable(v, (path, None), depth + 1) for v in value]
-        return sorted(items, key=lambda item: (type(item).__name__, item))
+        try:
+            return sorted(items, key=lambda item: (type(item).__name__, item))
+        except TypeError:  # lists whose items have no order among them
+            return sorted(items, key=repr)
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise _unfit(path, "a datetime needs a time zone")

@@ -31,6 +31,17 @@ def test_a_write_gets_a_key_of_its_own_and_keeps_a_given_one() -> None:
     assert prepare("t", "session.create", {"idempotency_key": "mine"}).idempotency_key == "mine"
 
 
+def test_any_set_becomes_a_list_in_an_order_of_its_own() -> None:
+    """B-07: whatever its items are, the same set gives the same body."""
+    sets: list[tuple[frozenset[Any], list[Any]]] = [
+        (frozenset({3, 1}), [1, 3]),
+        (frozenset({"b", 1, None}), [None, 1, "b"]),
+        (frozenset({(1, "a"), (1, 2), (1, None)}), [[1, "a"], [1, 2], [1, None]]),
+    ]
+    for given, items in sets:
+        assert prepare("t", "session.create", {"context": {"set": given}}).arguments["context"] == {"set": items}
+
+
 def test_reads_and_duties_carry_no_key() -> None:
     assert prepare("t", "session.get", {"session_id": "s"}).arguments == {"session_id": "s"}
     assert prepare("t", "maintenance.cleanup_stale", {}).arguments == {}
