@@ -272,11 +272,17 @@ class AsyncFleet:
         loop = asyncio.get_running_loop()
         if self._loop is loop:
             return
-        if self._loop is not None:
-            if not self._loop.is_closed():
-                raise RuntimeError("this AsyncFleet serves another event loop: make one for each")
-            self._begin()  # what was connected there ended with it
+        if self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError("this AsyncFleet serves another event loop: make one for each")
+        self._leave_closed_loop()
         self._loop = loop
+
+    def _leave_closed_loop(self) -> None:
+        if self._loop is not None and self._loop.is_closed():
+            self._begin()  # what was connected there ended with it
+            self.replies.forget()
+            self._jobs = set()
+            self._loop = None
 
     def letter(self, name: str, arguments: dict[str, Any], answered: bool = True, **options: Any) -> Letter:
         """A call as it will be sent; ``options`` are those of :func:`prepare`, and so are the errors. Not
@@ -330,6 +336,7 @@ class AsyncFleet:
 
     async def end(self) -> None:
         """:meth:`aclose` without the buffer."""
+        self._leave_closed_loop()
         endings = (one.aclose() for one in list(self._following))
         await asyncio.gather(*endings, return_exceptions=True)  # one of a loop that is gone may say so
         await self.outbox.close()

@@ -54,6 +54,11 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
         left = (await asyncio.wait(left, timeout=0.05))[1]
 
 
+def goes_on(task: asyncio.Task[Any] | None) -> bool:
+    """Whether it runs and will: asyncio.run cancels all tasks at once, and those that clean up may come before it."""
+    return task is not None and not task.done() and not task.cancelling()
+
+
 class Feed:
     """``async with Feed(redis, channel) as feed`` is subscribed when the block begins.
 

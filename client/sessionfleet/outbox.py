@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import FleetError
+from sessionfleet.feed import goes_on
 
 Send = Callable[[Sequence[Letter], float], Awaitable[None]]
 """Sends letters in one round trip until an instant (``time.monotonic()``)."""
@@ -39,8 +40,8 @@ class Outbox:
         loop = asyncio.get_running_loop()
         parcel = _Parcel(letters, until, loop.create_future())
         self._parcels.append(parcel)
-        if self._task is None or self._task.done():
-            self._task = loop.create_task(self._run(), name="sessionfleet-outbox")
+        if not goes_on(self._task):
+            self._task = loop.create_task(self._run(self._task), name="sessionfleet-outbox")
         await parcel.sent
 
     async def close(self) -> None:
@@ -48,7 +49,9 @@ class Outbox:
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task])
 
-    async def _run(self) -> None:
+    async def _run(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None and not before.done():  # cancelled, and still at the one connection
+            await asyncio.wait([before])
         while self._parcels:
             taken = self._take()
             letters = [letter for parcel in taken for letter in parcel.letters]

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from redis.asyncio import Redis
 
 from sessionfleet.errors import FleetError, Unavailable
-from sessionfleet.feed import LOST, Feed, client, end
+from sessionfleet.feed import LOST, Feed, client, end, goes_on
 from sessionfleet.handle import Sent, Stored
 from sessionfleet.jsontext import decode
 from sessionfleet.names import ANSWER, LARGE, REPLIES
@@ -71,8 +71,7 @@ class Replies:
     @property
     def listening(self) -> bool:
         """Whether the reader has been subscribed and runs: :meth:`start` would return at once."""
-        running = self._task is not None and not self._task.done()
-        return running and self._subscribed is not None and self._subscribed.is_set()
+        return goes_on(self._task) and self._subscribed is not None and self._subscribed.is_set()
 
     async def start(self, timeout: float) -> None:
         """Return once the reader has been subscribed; :class:`Unavailable` after ``timeout`` seconds.
@@ -80,7 +79,7 @@ class Replies:
         Only the first call waits: later outages are the reader's business, the answers that come
         meanwhile are fetched afterwards.
         """
-        if self._subscribed is None or self._task is None or self._task.done():
+        if self._subscribed is None or not goes_on(self._task):
             self._subscribed = asyncio.Event()
             self._task = asyncio.create_task(self._run(self._subscribed), name="sessionfleet-replies")
         try:
@@ -93,6 +92,10 @@ class Replies:
     async def close(self) -> None:
         """Stop reading. Answers still waited for never come."""
         await end(*(task for task in (self._task, self._asking) if task is not None))
+        self.forget()
+
+    def forget(self) -> None:
+        """The reader is gone, with its loop: the next :meth:`start` makes another one."""
         self._task = self._subscribed = self._asking = None
 
     async def _run(self, subscribed: asyncio.Event) -> None:

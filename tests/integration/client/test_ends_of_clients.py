@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,6 +151,44 @@ def test_one_event_loop_after_the_other(fleet: RunningFleet) -> None:
     asyncio.run(last())
     asyncio.run(last())
     gc.collect()  # the sockets that were left open are told of here
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_was_closed_with_all_that_ran_in_it(fleet: RunningFleet) -> None:
+    """Without asyncio.run, which ends the reader first: what goes on is not taken for one that still reads."""
+    client = AsyncFleet.connect(**urls(fleet))
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(client.call("session.count", 10))["total"] >= 0
+        loop.close()
+    asyncio.run(client.aclose())
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_scopes_that_end_with_their_event_loop(fleet: RunningFleet) -> None:
+    """A-17: asyncio.run cancels reader and scopes at once; what a scope then calls is answered all the same."""
+    client = AsyncFleet.connect(**urls(fleet))
+    sessions: list[str] = []
+
+    async def work(begun: asyncio.Event) -> None:
+        async with client.session_scope() as session:
+            sessions.append(session["id"])
+            begun.set()
+            await asyncio.Event().wait()
+
+    async def go() -> float:
+        begun = [asyncio.Event() for _ in range(5)]
+        going = [asyncio.create_task(work(one)) for one in begun]
+        await asyncio.gather(*(one.wait() for one in begun))
+        assert not any(task.done() for task in going)
+        return time.monotonic()
+
+    ended_at = asyncio.run(go())
+    assert time.monotonic() - ended_at < 15, "no call waited for its time-out"
+    assert [fleet.call("session.get", session_id=one)["status"] for one in sessions] == ["failed"] * 5
+    asyncio.run(client.aclose())
+    gc.collect()
 
 
 def test_two_event_loops_at_once(fleet: RunningFleet) -> None:

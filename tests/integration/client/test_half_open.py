@@ -13,11 +13,14 @@ from uuid import uuid4
 
 import psutil
 import pytest
+import redis
 
 from sessionfleet import AsyncFleet, Fleet
-from sessionfleet.errors import Unavailable
+from sessionfleet.errors import InvalidTransition, Unavailable
+from sessionfleet.names import ANSWER
 from tests.integration.client.test_outages import SUBMIT, fails_in_time
 from tests.support import RunningFleet, eventually
+from tests.support.crowd import hold, wait_for_workers
 from tests.support.proxy import Proxy, proxy
 
 
@@ -128,3 +131,25 @@ def test_no_task_is_left_in_a_loop(fleet: RunningFleet, way: Proxy) -> None:
     assert asyncio.run(go()) == set()
     assert set(threading.enumerate()) == threads
     eventually(lambda: sockets(way) == 0)
+
+
+def test_an_answer_that_came_while_nobody_could_hear_it(
+    fleet: RunningFleet, way: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-11: it is looked for with the new connection, not only when it is time to look: one that never lasts so long
+    would not find it before its copy is gone."""
+    monkeypatch.setattr("sessionfleet.replies.CHECK_SECONDS", 3600.0)
+    session_id = fleet.call("session.create", status="active")["id"]
+    server = redis.Redis.from_url(fleet.settings.result_url)
+    with Fleet.connect(**through(fleet, way, "result_url")) as client, server:
+        client.call("session.count")
+        with fleet.engine.begin() as db:
+            hold(db, session_id)
+            refused = client.submit("session.resume", session_id=session_id)
+            wait_for_workers(fleet, 1)
+            target, way.target = way.target, 1
+            way.cut()
+        eventually(lambda: server.exists(f"{ANSWER}{refused.task_id}"))
+        way.target = target
+        with pytest.raises(InvalidTransition):
+            refused.result(20)

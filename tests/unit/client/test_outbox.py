@@ -162,3 +162,17 @@ def test_closing_waits_for_what_is_under_way() -> None:
         await asyncio.gather(*first)
 
     run(test)
+
+
+def test_one_that_is_being_cancelled_takes_nothing_more() -> None:
+    """asyncio.run cancels all tasks at once: who sends while he cleans up waited for ever for one that was ending."""
+
+    async def test(outbox: Outbox, way: Way) -> None:
+        await put_all(outbox, range(1))
+        await way.begun.wait()
+        assert outbox._task is not None
+        outbox._task.cancel()
+        way.gate.set()
+        await outbox.put([letter(1)], 1.0)
+
+    assert [ids for ids, _ in run(test).trips] == [["0"], ["1"]]
