@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from history.partitions import Partition, list_partitions, months
 from history.roles import assume_app_role
 from tests.support.servers import Servers
-from workers.migrate import ROOT, migrate
-from workers.settings import Settings
 
 SCHEMA = "public"
 
@@ -70,14 +66,12 @@ def empty_database(servers: Servers) -> str:
 
 
 @pytest.fixture
-def database(empty_database: str) -> Database:
+def database(servers: Servers) -> Database:
     """A new database at the newest revision, still without any month."""
-    head = ScriptDirectory.from_config(Config(ROOT / "alembic.ini")).get_current_head()
-    assert head is not None
-    migrate(Settings.load(database_url=empty_database), to=head)
-    app = create_engine(empty_database, poolclass=NullPool)
+    url = servers.migrated_database()
+    app = create_engine(url, poolclass=NullPool)
     assume_app_role(app)
-    return Database(empty_database, create_engine(empty_database, poolclass=NullPool), app)
+    return Database(url, create_engine(url, poolclass=NullPool), app)
 
 
 @pytest.fixture

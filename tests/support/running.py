@@ -53,7 +53,7 @@ class RunningFleet:
         self.env = {
             **clean_environment(),
             **QUIET,
-            "FLEET_DATABASE_URL": database_url or servers.new_database(),
+            "FLEET_DATABASE_URL": database_url or servers.migrated_database(),
             "FLEET_REDIS_URL": servers.redis_url,
             "FLEET_FLOWER_PASSWORD": "flower-password-of-tests",
             **env,

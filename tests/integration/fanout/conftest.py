@@ -34,7 +34,7 @@ class Pair(Servers):
 
     def __init__(self, base: Servers, valkey: EmbeddedValkey) -> None:
         super().__init__(base.database_url, f"{valkey.url}/0", None, valkey)
-        self.new_database = base.new_database  # type: ignore[method-assign]
+        self.migrated_database = base.migrated_database  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="package")
@@ -51,7 +51,7 @@ def make_fleet(pair: Servers) -> Iterator[MakeFleet]:
     def make(**env: Any) -> RunningFleet:
         with Redis.from_url(pair.redis_url) as client:
             client.flushall()
-        fleet = RunningFleet(pair, pair.new_database(), **env)
+        fleet = RunningFleet(pair, **env)
         made.append(fleet)
         return fleet
 
@@ -62,7 +62,7 @@ def make_fleet(pair: Servers) -> Iterator[MakeFleet]:
 
 @pytest.fixture(scope="package")
 def shared_database(pair: Servers) -> Iterator[RunningFleet]:
-    fleet = RunningFleet(pair, pair.new_database())
+    fleet = RunningFleet(pair)
     yield fleet
     fleet.close()
 
