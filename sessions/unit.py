@@ -29,6 +29,7 @@ from sessions import deadlines
 from sessions.change import Batch, Change, Context, Operation, Outcome
 from sessions.document import shown
 from sessions.duties import refuse_overdue
+from sessions.guards import json_size
 from sessions.policy import Policy
 from sessions.record import Record
 from sessions.settle import Row, Settled, answer, joined, settle
@@ -173,10 +174,13 @@ def _whole(state: _Run, operations: Sequence[Operation], places: Sequence[int]) 
 
 
 def _next(state: _Run, operation: Operation) -> Outcome:
-    """One of several of a batch. One whose answer does not fit with those before it has not happened."""
+    """One of several of a batch. One whose answer does not fit with those before it has not happened, unless it had
+    before: it takes its room all the same, so that no repeat of a batch answers more and more."""
     before = len(state.settled), len(state.answers), len(state.replaced)
     outcome = _one(state, operation)
-    if isinstance(outcome.answer, Encoded):
+    if outcome.replayed:
+        state.room -= json_size(outcome.answer)
+    elif isinstance(outcome.answer, Encoded):
         size = len(outcome.answer.text)
         if size > state.room:
             state.take_back(*before, keep=False)

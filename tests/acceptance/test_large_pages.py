@@ -225,8 +225,12 @@ def test_answers_of_a_batch_that_do_not_fit_are_refused(fleet: RunningFleet) -> 
         for session_id, count in counts.items()
         for n in range(count)
     ]
-    answer = fleet.call("session.apply", operations=operations, timeout=60)
+    batch = {"operations": operations, "idempotency_key": str(uuid4())}
+    answer = fleet.call("session.apply", timeout=60, **batch)
     assert (answer["applied"], answer["failed"]) == (120, 45)
+    again = fleet.call("session.apply", timeout=60, **batch)
+    assert [item["ok"] for item in again["items"]] == [item["ok"] for item in answer["items"]]
+    assert all(item["answer"]["replayed"] for item in again["items"] if item["ok"])
     errors = [item["error"] for item in answer["items"][90:135]]
     [error] = [error for error in errors if error["code"] != "NOT_APPLIED"]
     assert (error["code"], error["details"]["limit"]) == ("PAYLOAD_TOO_LARGE", 128 * MIB)
