@@ -166,6 +166,36 @@ def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> No
     assert "not running" in cli.run("down").stderr
 
 
+def test_a_state_that_cannot_be_written_ends_no_fleet(cli: Cli) -> None:
+    """As on a disk that is full for a while: processes are restarted, told of when there is room, and all stops."""
+    assert cli.run("up", "--detach").returncode == 0
+    before = cli.status()
+    pids = {one["name"]: one["pid"] for one in before["processes"]}
+    supervisor = psutil.Process(before["supervisor"])
+    in_the_way = cli.home / f"state.{supervisor.pid}.draft"
+
+    in_the_way.mkdir()
+    running = {one.pid for one in supervisor.children()}
+    os.kill(pids["sessions.1"], signal.SIGKILL)
+    eventually(lambda: {one.pid for one in supervisor.children()} - running, every=0.2)
+    with Fleet.connect(cli.environment()["FLEET_REDIS_URL"]) as fleet:
+        assert fleet.call("session.count", 60)["total"] == 0
+
+    in_the_way.rmdir()
+
+    def told() -> bool:
+        one = next(one for one in cli.status()["processes"] if one["name"] == "sessions.1")
+        return (one["state"], one["restarts"]) == ("running", 1) and one["pid"] != pids["sessions.1"]
+
+    eventually(told, every=0.2)
+    in_the_way.mkdir()
+    down = cli.run("down")
+    assert down.returncode == 0, down.stderr
+    eventually(cli.nothing_is_left, every=0.2)
+    assert (cli.home / "logs" / "fleet.log").read_text().endswith("fleet: stopped\n")
+    in_the_way.rmdir()
+
+
 def test_a_port_set_for_flower_that_is_taken_is_one_sentence(cli: Cli) -> None:
     """Not a fleet that is ready, with the address of somebody else's server and a Flower that never starts."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

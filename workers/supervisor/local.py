@@ -46,7 +46,7 @@ class LocalFleet:
 
     def __init__(self, home: Home, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         self.home = home
-        self.say = say
+        self._say = say
         self._given = dict(environ)
         self._stop = threading.Event()
         self._hurry = threading.Event()
@@ -68,7 +68,9 @@ class LocalFleet:
                     on_ready()
                     self._phase("ready")  # last: who waits for it has then been told all
                 while not self._stop.wait(0.2):
-                    self._look()
+                    # A disk that is full for a while must not end what runs; the next look tries again.
+                    with contextlib.suppress(OSError):
+                        self._look()
             finally:
                 self._end()
         self.say("stopped")
@@ -149,8 +151,18 @@ class LocalFleet:
         if self._supervisor is not None:
             self._supervisor.check()
 
+    def say(self, text: str) -> None:
+        """Tells it, if it can be written; where nobody reads any more the fleet stops."""
+        try:
+            self._say(text)
+        except BrokenPipeError:
+            self._stop.set()
+        except OSError:
+            pass  # a full disk
+
     def _end(self) -> None:
-        self._phase("stopping")
+        with contextlib.suppress(OSError):
+            self._phase("stopping")
         if self._supervisor is not None:
             grace = Settings.load(self._servers.given if self._servers else {}).shutdown_grace + FORCE_AFTER
             self.say("stopping")
@@ -159,7 +171,8 @@ class LocalFleet:
                 self.say(f"had to kill {', '.join(killed)}")
         if self._servers is not None:
             self._servers.stop()
-        self._phase("stopped")
+        with contextlib.suppress(OSError):
+            self._phase("stopped")
 
     def _told(self, _number: int, _frame: FrameType | None) -> None:
         if self._stop.is_set():

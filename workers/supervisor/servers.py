@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -63,7 +64,7 @@ class LocalServers:
                 self.say(f"{server.name} ended; starting it again")
                 try:
                     server.start()
-                except ServerError as error:
+                except (ServerError, OSError) as error:
                     self.say(str(error))
                     continue
                 self.restarts[server.name] = self.restarts.get(server.name, 0) + 1
@@ -72,8 +73,10 @@ class LocalServers:
     def stop(self) -> None:
         """Stops ours cleanly, PostgreSQL last."""
         for server in reversed(self.all):
-            server.stop()
-        self._record()
+            with contextlib.suppress(OSError):  # it has ended; that a full disk does not keep it changes nothing
+                server.stop()
+        with contextlib.suppress(OSError):
+            self._record()
 
     def _record(self) -> None:
         with self.home.state.change("servers") as section:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -94,6 +95,7 @@ class Supervisor:
         self.home = home
         self.say = say
         self._trim_due = 0.0
+        self._unrecorded = False
         self.all = [
             Supervised(name, make_process(line, number, environ=environ, logs=home.logs))
             for name, line in lines.items()
@@ -108,7 +110,10 @@ class Supervisor:
         self._record()
 
     def check(self) -> None:
-        """One look at every process: notes the dead, restarts those whose pause is over, trims logs."""
+        """One look at every process: notes the dead, restarts those whose pause is over, trims logs.
+
+        OSError when the disk does not let it; another look goes on from there.
+        """
         changed = False
         now = time.monotonic()
         if now >= self._trim_due:
@@ -120,10 +125,10 @@ class Supervisor:
                 self._died(one, now)
                 changed = True
             elif one.state == "waiting" and now >= one.due:
-                one.restarts += 1
                 self._start(one)
+                one.restarts += 1
                 changed = True
-        if changed:
+        if changed or self._unrecorded:
             self._record()
 
     def _start(self, one: Supervised) -> None:
@@ -167,13 +172,16 @@ class Supervisor:
                 if one.process.pid:
                     one.last_exit = one.process.wait(10)
                 one.state = "stopped"
-        self._record()
+        with contextlib.suppress(OSError):
+            self._record()
         return killed
 
     def _record(self) -> None:
+        self._unrecorded = True
         with self.home.state.change("processes") as section:
             section.clear()
             section.update({one.process.name: one.to_json() for one in self.all})
+        self._unrecorded = False
 
 
 def _exit(code: int | None) -> str:
