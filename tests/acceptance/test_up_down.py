@@ -144,6 +144,20 @@ def test_from_nothing_to_work_and_back(cli: Cli) -> None:
     eventually(cli.nothing_is_left, every=0.2)
 
 
+def test_two_that_start_it_at_once_both_return_when_it_works(cli: Cli) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "workers.cli", "up", "--detach"], env=cli.env, stderr=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stderr is not None
+        assert "ready on port" in first.stderr.readline()
+        second = cli.run("up", "--detach")
+        assert cli.status()["phase"] == "ready"
+        assert (second.returncode, second.stderr.count("\n")) == (0, 1)
+        assert "already running" in second.stderr
+        first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
 def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> None:
     assert cli.run("up", "--detach").returncode == 0
     before = {one["name"]: one["pid"] for one in cli.status()["processes"]}

@@ -28,7 +28,7 @@ def up(detach: bool) -> None:
     Without --detach it runs until Ctrl-C. FLEET_SCALE=sessions=4,beat=2 says how many of each.
     """
     home = Home.find()
-    if is_held(home):
+    if is_held(home) and (not detach or works(home)):
         announce_running(home)
     elif detach:
         up_detached(home)
@@ -79,6 +79,15 @@ def up_detached(home: Home) -> None:
                 child.returncode = 0  # it is not ours any more: no warning that it still runs
                 return
             time.sleep(0.05)
+
+
+def works(home: Home) -> bool:
+    """Waits while the supervisor that holds the home starts or stops; whether its fleet works then."""
+    while is_held(home):
+        if home.state.section("fleet").get("phase") == "ready":
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def announce_running(home: Home) -> None:
