@@ -55,8 +55,8 @@ class Servers:
         valkey: EmbeddedValkey | None = None,
     ) -> None:
         self.database_url = database_url
-        """A database that exists, of embedded servers at the newest revision without any month;
-        :meth:`new_database` makes more on the same server."""
+        """A database that exists, migrated where the servers are embedded; :meth:`new_database` makes more on the
+        same server."""
         self.redis_url = redis_url
         """With the number of the first of the four databases that belong to the tests."""
         self.postgres = postgres
@@ -75,7 +75,9 @@ class Servers:
     def _template(self) -> str:
         """A database that was migrated and that nobody uses: a copy is made in a fifth of the time."""
         url = self.new_database()
-        migrate_without_months(url)
+        head = ScriptDirectory.from_config(Config(ROOT / "alembic.ini")).get_current_head()
+        assert head is not None
+        migrate(Settings.load({}, database_url=url), to=head)
         return str(make_url(url).database)
 
     def _new(self, template: str = "") -> str:
@@ -105,8 +107,8 @@ class Servers:
 
 class CopiedPostgres(EmbeddedPostgres):
     """An embedded PostgreSQL whose files are copies of those of the first of this run: initdb and the revisions
-    take seconds on a busy machine. Its database is at the newest revision, without any month; else there is no
-    difference but that they share a password."""
+    take seconds on a busy machine. Its database is migrated; else there is no difference but that they share a
+    password."""
 
     def __init__(self, home: Path) -> None:
         super().__init__(home)
@@ -125,16 +127,9 @@ def _first() -> EmbeddedPostgres:
     atexit.register(shutil.rmtree, made.home, ignore_errors=True)
     atexit.register(made.remove)
     made.start()
-    migrate_without_months(made.url)
+    migrate(Settings.load({}, database_url=made.url))
     made.stop()
     return made
-
-
-def migrate_without_months(url: str) -> None:
-    """Brings a database to the newest revision; the months come when a fleet's own ``migrate`` runs on it."""
-    head = ScriptDirectory.from_config(Config(ROOT / "alembic.ini")).get_current_head()
-    assert head is not None
-    migrate(Settings.load({}, database_url=url), to=head)
 
 
 class OtherServer(EmbeddedValkey):
