@@ -96,7 +96,7 @@ def test_a_worker_killed_after_its_commit(private_fleet: PrivateFleet) -> None:
 def pool(fleet: RunningFleet) -> list[int]:
     """The process ids of the maintenance worker's children, as the worker itself tells them."""
     with Celery(broker=fleet.settings.broker_url, set_as_current=False) as app:
-        stats = app.control.inspect(timeout=2).stats()
+        stats = app.control.inspect(timeout=30, limit=len(fleet.processes)).stats()
     [mine] = [found for name, found in stats.items() if name.startswith("maintenance")]
     return list(mine["pool"]["processes"])
 

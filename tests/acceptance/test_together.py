@@ -288,7 +288,7 @@ def test_what_asks_for_something_of_celery_goes_its_way(single: RunningFleet, pr
     others = [new(single) for _ in range(6)]
     revoked = str(uuid4())
     producer.control.revoke(revoked)
-    known = producer.control.inspect(timeout=2)
+    known = producer.control.inspect(timeout=30, limit=2)  # as many workers answer; without it the time is waited out
     eventually(lambda: any(revoked in ids for ids in (known.revoked() or {}).values()))
     eta = datetime.now(UTC) + timedelta(seconds=4)
 
