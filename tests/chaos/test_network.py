@@ -12,35 +12,36 @@ from urllib.parse import urlsplit
 from tests.chaos.kills import Load, OfFleet, resume, settle
 from tests.support.private import PrivateFleet
 from tests.support.proxy import Proxy, proxy
+from tests.support.waiting import eventually
+from workers.processes import ManagedProcess
 
 RESUME = 40.0
-"""Seconds until work goes on; a connection without answers is given up after 6."""
+"""Seconds until work goes on; a connection without answers is given up after 6 to 16."""
 
 
-def cut(way: Proxy) -> None:
-    """Eight connections end, each somewhere in the middle of what the server says."""
+def cut(way: Proxy, _: ManagedProcess) -> None:
+    """Five connections end one after the other, each somewhere in the middle of what the server says; then all."""
     choice = random.Random(11)
-    for _ in range(8):
+    for _ in range(5):
         way.after = choice.randrange(1, 400)
-        time.sleep(0.3)
-    way.after = None
+        eventually(lambda: way.after is None)
     way.cut()
 
 
-def freeze(way: Proxy) -> None:
+def freeze(way: Proxy, _: ManagedProcess) -> None:
     way.freeze()
     time.sleep(3)
     way.thaw()
 
 
-def deafen(way: Proxy) -> None:
-    """Half open: what is sent arrives, no answer does, longer than a worker waits for one."""
+def deafen(way: Proxy, worker: ManagedProcess) -> None:
+    """Half open: what is sent arrives, no answer does, until the worker has given up its connection."""
     way.deaf = True
-    time.sleep(7)
+    eventually(lambda: "no answer from Redis" in worker.log_text())
     way.deaf = False
 
 
-def slow_down(way: Proxy) -> None:
+def slow_down(way: Proxy, _: ManagedProcess) -> None:
     way.delay = 0.1
     time.sleep(2)
     way.delay = 0
@@ -58,7 +59,7 @@ def test_a_bad_way_costs_no_message(private_fleet: PrivateFleet) -> None:
         resumed = {}
         try:
             for fault in (cut, freeze, deafen, slow_down):
-                fault(way)
+                fault(way, worker)
                 resumed[fault.__name__] = resume(target, load)
         finally:
             load.stop()
