@@ -117,6 +117,12 @@ class _Sender:
             self._task.get_loop().call_soon_threadsafe(self._wake.set)
 
     async def _run(self) -> None:
+        try:
+            await self._send_all()
+        finally:  # whoever waits for a place or an answer would wait for nothing when this was cancelled
+            self._queue.give_up()
+
+    async def _send_all(self) -> None:
         while True:
             closing, wait = self._queue.closing, self._queue.wait()  # in this order: nothing is added after the first
             if closing and wait is None:

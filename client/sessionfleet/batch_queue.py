@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
 
-from sessionfleet.errors import CallTimeout, FleetError, ValidationFailed, from_shape
+from sessionfleet.errors import CallTimeout, FleetError, Unavailable, ValidationFailed, from_shape
 from sessionfleet.messages.apply import MAX_OPERATIONS, class_of
 from sessionfleet.request import Answer
 
@@ -68,6 +68,7 @@ class Queue:
         self.size, self.age = size, age
         self.closing = False
         self._waiting: deque[Entry] = deque()
+        self._taken: list[Entry] = []
         self._failed: list[Entry] = []
         self._lock = threading.Lock()
         self._since = 0.0
@@ -99,7 +100,7 @@ class Queue:
             return max(0.0, self._since + self.age - time.monotonic())
 
     def take(self) -> list[Entry]:
-        """The operations of the next message."""
+        """The operations of the next message; those of the one before have ended."""
         taken: list[Entry] = []
         size = 0
         with self._lock:
@@ -107,7 +108,17 @@ class Queue:
                 taken.append(self._waiting.popleft())
                 size += taken[-1].size
             self._bytes -= size
+            self._taken = taken
         return taken
+
+    def give_up(self) -> None:
+        """Nothing is sent any more: what has no answer yet gets an error, and nothing is added."""
+        with self._lock:
+            self.closing = True
+            left = [entry for entry in (*self._taken, *self._waiting) if not entry.future.done()]
+            self._waiting.clear()
+        for entry in left:
+            entry.fail(Unavailable(service="the batch", reason="it was ended before there was an answer"))
 
     def ended(self, entries: list[Entry]) -> None:
         """Remember what failed until somebody has asked for it."""

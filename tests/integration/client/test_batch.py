@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 from sessionfleet import AsyncFleet, Fleet
+from sessionfleet.batch import AsyncBatch, AsyncBatchHandle
 from sessionfleet.envelope import Letter
 from sessionfleet.errors import (
     CallTimeout,
@@ -198,6 +199,45 @@ def test_an_error_that_somebody_was_told_is_no_unheard_one(fleet: RunningFleet) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sessionfleet.batch_queue.MAX_WAITING", 1)
         assert asyncio.run(main()) == []
+
+
+def test_what_a_cancelled_batch_leaves_behind(fleet: RunningFleet) -> None:
+    """B-12: operations without an answer end at once, with their key, and so does the wait for a place."""
+
+    async def main() -> None:
+        async with AsyncFleet(fleet.client.servers) as client:
+            handles: list[AsyncBatchHandle] = []
+            filling: list[asyncio.Task[AsyncBatchHandle]] = []
+            gone, leaving = asyncio.Event(), asyncio.Event()
+
+            async def lose(letters: Sequence[Letter], until: float) -> None:
+                gone.set()
+
+            async def fill(batch: AsyncBatch) -> AsyncBatchHandle:
+                handles.append(await batch.add("session.touch", session_id="nobody"))
+                return await batch.add("session.touch", session_id="nobody")
+
+            async def collect() -> None:
+                async with client.batch(size=1) as batch:
+                    filling.append(asyncio.create_task(fill(batch)))
+                    await gone.wait()
+                    leaving.set()
+
+            patch.setattr(client.outbox, "put", lose)
+            collecting = asyncio.create_task(collect())
+            await leaving.wait()
+            collecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await collecting
+            with pytest.raises(RuntimeError, match="closed"):
+                await asyncio.wait_for(filling[0], 20)
+            with pytest.raises(Unavailable) as ended:
+                await handles[0].result(20)
+            assert ended.value.details["idempotency_key"] == handles[0].idempotency_key
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sessionfleet.batch_queue.MAX_WAITING", 1)
+        asyncio.run(main())
 
 
 def test_the_asynchronous_half(fleet: RunningFleet) -> None:

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from sessionfleet import AsyncFleet, Fleet
+from sessionfleet.batch import BatchHandle
 from sessionfleet.consumer_blocking import Consumer
+from sessionfleet.errors import Unavailable
 from tests.integration.client.test_calls import urls
 from tests.support import RunningFleet, eventually
 
@@ -33,6 +35,33 @@ def test_closed_by_several_threads(fleet: RunningFleet) -> None:
             client.call("session.count")
             assert list(pool.map(lambda _, client=client: client.close(), range(4))) == [[]] * 4
     assert set(threading.enumerate()) == before
+
+
+def test_closing_ends_batches(fleet: RunningFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for a thread that waits for a place in one: it waited for ever."""
+    monkeypatch.setattr("sessionfleet.batch_queue.MAX_WAITING", 1)
+    client = Fleet.connect(**urls(fleet))
+    batch = client.batch(age=60)
+    handles: list[BatchHandle] = []
+    ends: list[str] = []
+
+    def fill() -> None:
+        try:
+            with batch:
+                handles.append(batch.add("session.touch", session_id="nobody"))
+                batch.add("session.touch", session_id="nobody")
+        except RuntimeError as error:
+            ends.append(str(error))
+
+    filling = threading.Thread(target=fill, daemon=True)
+    filling.start()
+    eventually(lambda: bool(handles))
+    client.close()
+    filling.join(20)
+    assert not filling.is_alive()
+    assert "closed" in ends[0]
+    with pytest.raises(Unavailable):
+        handles[0].result(20)
 
 
 def test_closing_ends_consumers(fleet: RunningFleet) -> None:
