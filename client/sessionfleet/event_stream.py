@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self
 
@@ -29,19 +30,19 @@ class EventStream(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        try:
-            return self._ready.popleft()
-        except IndexError:
-            first, *rest = self._batch() or (None,)
-        if first is None:
-            raise StopIteration
-        self._ready.extend(rest)  # never the end mark, which comes alone
-        return first
+        while True:
+            with suppress(IndexError):
+                return self._ready.popleft()
+            if self._subscription.over:
+                raise StopIteration
+            if self._subscription.closed:  # and the loop may be gone
+                self._ready.extend(self._subscription.last_words())
+            else:
+                self._loop.run(self._fetch())
 
-    def _batch(self) -> list[T]:
-        if self._subscription.closed:  # and the loop may be gone
-            return self._subscription.last_words()
-        return self._loop.run(self._subscription.batch())
+    async def _fetch(self) -> None:
+        """In the loop: what has come is kept, whoever interrupts the thread that waits for it."""
+        self._ready.extend(await self._subscription.batch())
 
     def close(self) -> None:
         """End it and close its connection. What has come but was not handed out is dropped; the reader, who

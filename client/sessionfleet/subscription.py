@@ -58,7 +58,8 @@ class Subscription(Generic[T]):
         self._started = False
         self.closed = False
         """Whether somebody ended it."""
-        self._over = False
+        self.over = False
+        """Whether all has been handed out, the end mark too."""
         self._quiet = 0.0
         """Seconds the reader has waited since the last item."""
         self._steps: list[asyncio.Task[list[T] | None]] = []
@@ -73,7 +74,7 @@ class Subscription(Generic[T]):
 
     async def batch(self) -> list[T]:
         """What has come, or one ping; at last the end mark, and from then on nothing."""
-        if self._over:
+        if self.over:
             return []
         await self.start()
         now = asyncio.get_running_loop().time
@@ -102,9 +103,9 @@ class Subscription(Generic[T]):
 
     def last_words(self) -> list[T]:
         """The end mark, once; for a reader whose subscription is closed."""
-        if self._over:
+        if self.over:
             return []
-        self._over = True
+        self.over = True
         return [self._source.mark(END, reason=self._source.over or CLOSED)] if self._marks else []
 
     async def _step(self, wait: float | None) -> tuple[bool, list[T] | None]:
@@ -115,7 +116,7 @@ class Subscription(Generic[T]):
             self._steps.append(asyncio.create_task(_fetch(self._batches), name="sessionfleet-subscription"))
         [step] = self._steps
         await asyncio.wait([step], timeout=wait)  # who is cancelled here finds it again with the next one
-        if not step.done():
+        if not step.done() or self._steps != [step]:  # a reader that was interrupted may still have had it
             return False, None
         self._steps.clear()
         return True, None if step.cancelled() else step.result()
