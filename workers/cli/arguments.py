@@ -17,19 +17,28 @@ from sessionfleet.schemas import schema_of
 SIMPLE = ("integer", "number", "boolean")
 
 
-class Seconds(click.ParamType[Any]):
-    """A length of time, 0 or more; neither infinite nor not a number, which floats may be."""
+class Length(click.ParamType[Any]):
+    """A length of time in ``unit``, ``least`` or more; neither infinite nor not a number, which floats may be."""
 
-    name = "seconds"
+    def __init__(self, unit: str, least: float) -> None:
+        self.name = unit
+        self._least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
-            seconds = float(value)
+            length = float(value)
         except ValueError:
-            seconds = math.nan
-        if not 0 <= seconds < math.inf:
-            self.fail(f"{value!r} is no number of seconds, 0 or more", param, ctx)
-        return seconds
+            length = math.nan
+        if not self._least <= length < math.inf:
+            self.fail(f"{value!r} is no number of {self.name}, {self._least:g} or more", param, ctx)
+        return length
+
+
+class Seconds(Length):
+    """Seconds, 0 or more."""
+
+    def __init__(self) -> None:
+        super().__init__("seconds", 0)
 
 
 these = click.argument("ids", nargs=-1, required=True, type=click.IntRange(1))

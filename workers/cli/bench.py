@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from workers.cli.arguments import Length
 from workers.cli.running import say
 from workers.home import ROOT
 from workers.supervisor.supervisor import process_environment
@@ -19,13 +20,15 @@ from workers.supervisor.supervisor import process_environment
 @click.option("--growth", is_flag=True, help="1,000,000 sessions with 10,000,000 events against 10,000.")
 @click.option("--hot", is_flag=True, help="64 writers on one session against 64 writers on 64.")
 @click.option("--fanout", is_flag=True, help="From the commit to 100 subscribers; the relay alone.")
-@click.option("--soak", type=float, metavar="MINUTES", help="1,000 sessions, each an operation a second.")
-@click.option("--kills", type=int, metavar="N", help="SIGKILL a worker N times under load; count the effects.")
+@click.option("--soak", type=Length("minutes", 0.1), help="1,000 sessions, each an operation a second.")
+@click.option(
+    "--kills", type=click.IntRange(1), metavar="N", help="SIGKILL a worker N times under load; count the effects."
+)
 @click.option("--plots", metavar="DIR", is_flag=False, flag_value="docs/images", help="Write PNGs there.")
-@click.option("--rounds", type=int, help="Rounds instead of five.")
-@click.option("--seconds", type=float, help="Seconds of each shape and round.")
-@click.option("--sessions", type=int, help="Of --growth and --soak.")
-@click.option("--events", type=int, help="Of --growth and of --fanout's relay.")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds instead of five.")
+@click.option("--seconds", type=Length("seconds", 0.1), help="Seconds of each shape and round.")
+@click.option("--sessions", type=click.IntRange(1), help="Of --growth and --soak.")
+@click.option("--events", type=click.IntRange(1), help="Of --growth and of --fanout's relay.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON; the tables go to stderr.")
 def bench(as_json: bool, **options: bool | str | float | None) -> None:
     """Measure a fleet of its own on embedded, durable servers; about six minutes.

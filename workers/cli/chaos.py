@@ -8,13 +8,14 @@ import sys
 
 import click
 
+from workers.cli.arguments import Length
 from workers.cli.running import say
 from workers.home import ROOT
 from workers.supervisor.supervisor import process_environment
 
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="Length, at least.")
+@click.option("--minutes", type=Length("minutes", 0.1), default=4.0, show_default=True, help="Length, at least.")
 @click.option("--seed", type=int, help="Chooses the faults; default: any, and it is printed.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON, with every finding.")
 def chaos(minutes: float, seed: int | None, as_json: bool) -> None:

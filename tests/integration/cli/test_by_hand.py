@@ -77,6 +77,12 @@ def test_a_refusal_names_what_was_typed(run: Run, fleet: RunningFleet) -> None:
         ["tail", "--timeout", "-1"],
         ["logs", "--lines", "-1"],
         ["demo", "now"],
+        ["bench", "--rounds", "0"],
+        ["bench", "--seconds", "nan"],
+        ["bench", "--soak", "-1"],
+        ["bench", "--kills", "-1"],
+        ["chaos", "--minutes", "nan"],
+        ["chaos", "--minutes", "0"],
     ],
 )
 def test_wrong_use_is_exit_code_two(run: Run, words: list[str]) -> None:
