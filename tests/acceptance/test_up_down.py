@@ -158,6 +158,18 @@ def test_two_that_start_it_at_once_both_return_when_it_works(cli: Cli) -> None:
     assert first.returncode == 0
 
 
+def test_ctrl_c_while_it_starts_detached_leaves_nothing(cli: Cli) -> None:
+    words = [sys.executable, "-P", "-m", "workers.cli", "up", "--detach"]
+    with subprocess.Popen(words, env=cli.env, stderr=subprocess.PIPE, text=True) as up:
+        assert up.stderr is not None
+        assert "ready on port" in up.stderr.readline()
+        up.send_signal(signal.SIGINT)
+        said = up.communicate(timeout=90)[1]
+    assert (up.returncode, said.strip()[-8:]) == (1, "Aborted!")
+    assert not cli.status()["running"]
+    eventually(cli.nothing_is_left, every=0.2)
+
+
 def test_a_killed_worker_a_killed_server_and_a_killed_supervisor(cli: Cli) -> None:
     assert cli.run("up", "--detach").returncode == 0
     before = {one["name"]: one["pid"] for one in cli.status()["processes"]}

@@ -48,7 +48,7 @@ def up_here(home: Home) -> None:
 
 
 def up_detached(home: Home) -> None:
-    """Runs ``fleet up`` in a session of its own, passes its lines on until it works or has ended."""
+    """Runs ``fleet up`` in a session of its own, passes its lines on until it works or has ended; Ctrl-C ends it."""
     home.logs.mkdir(parents=True, exist_ok=True)
     log = home.logs / DETACHED_LOG
     with log.open("ab") as output:
@@ -61,6 +61,16 @@ def up_detached(home: Home) -> None:
             cwd=ROOT,
             start_new_session=True,
         )
+    try:
+        pass_on(home, child, log, start)
+    except KeyboardInterrupt:
+        child.terminate()
+        child.wait()
+        raise
+
+
+def pass_on(home: Home, child: subprocess.Popen[bytes], log: Path, start: int) -> None:
+    """Prints what is in ``log`` behind ``start`` until the fleet works; exits when it has ended instead."""
     with log.open(errors="replace") as lines:
         lines.seek(start)
         while True:
