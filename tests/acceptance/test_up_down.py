@@ -158,6 +158,19 @@ def test_two_that_start_it_at_once_both_return_when_it_works(cli: Cli) -> None:
     assert first.returncode == 0
 
 
+def test_a_fleet_that_nobody_hears_any_more_stops_cleanly(cli: Cli) -> None:
+    """As ``./fleet up 2>&1 | head -3``."""
+    words = [sys.executable, "-P", "-m", "workers.cli", "up"]
+    with subprocess.Popen(words, env=cli.env, stderr=subprocess.PIPE, text=True) as up:
+        assert up.stderr is not None
+        assert any(line.startswith("fleet: starting ") for line in up.stderr)
+        up.stderr.close()
+        up.wait(90)
+    eventually(cli.nothing_is_left, every=0.2)
+    assert Home(cli.home).state.section("fleet")["phase"] == "stopped"
+    assert Home(cli.home).state.section("postgres")["process"] is None, "it was stopped, not left to its tether"
+
+
 def test_ctrl_c_while_it_starts_detached_leaves_nothing(cli: Cli) -> None:
     words = [sys.executable, "-P", "-m", "workers.cli", "up", "--detach"]
     with subprocess.Popen(words, env=cli.env, stderr=subprocess.PIPE, text=True) as up:
