@@ -85,7 +85,8 @@ def cli() -> Iterator[Cli]:
     home = new_home()
     cli = Cli(home)
     yield cli
-    cli.run("down")
+    if cli.processes():  # of a test that failed, or that never stops its fleet
+        cli.run("down")
     EmbeddedPostgres(home).remove()
     shutil.rmtree(home)
 
