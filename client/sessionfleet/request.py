@@ -52,7 +52,9 @@ class Request:
 
     def timed_out(self, seconds: float) -> CallTimeout:
         """The error for an answer that did not come in time."""
-        return CallTimeout(seconds=round(seconds, 1), **self.facts)
+        waited = round(seconds, 1)
+        free = None if self.idempotency_key else f"{self.name} gave no answer within {waited} s. It may be repeated."
+        return CallTimeout(message=free, seconds=waited, **self.facts)
 
 
 def prepare(

@@ -196,3 +196,13 @@ def test_messages_are_never_changed_by_sending() -> None:
     prepare("t", "session.create", {**given})
     assert given == {"context": {"a": [1]}}
     assert issubclass(CATALOGUE["session.create"], Message)
+
+
+def test_a_timeout_names_the_key_to_repeat_a_write_with_and_none_for_a_read() -> None:
+    """B-13: a read has no key, and is repeated as it is."""
+    late = prepare("t", "session.create", {}).timed_out(1.26)
+    assert (late.details["idempotency_key"], late.details["seconds"]) == ("t", 1.3)
+    assert "same idempotency key" in late.message
+    assert prepare("t", "session.count", {}).timed_out(2).message == (
+        "session.count gave no answer within 2 s. It may be repeated."
+    )
