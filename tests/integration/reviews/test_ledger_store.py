@@ -26,7 +26,7 @@ GRACE = timedelta(seconds=300)
 @pytest.fixture(scope="module")
 def engine(servers: Servers) -> Iterator[Engine]:
     """A migrated database of its own."""
-    url = servers.new_database()
+    url = servers.migrated_database()
     migrate(Settings.load({}, database_url=url, redis_url=servers.redis_url))
     engine = create_engine(url, pool_size=10)
     yield engine

@@ -41,7 +41,7 @@ def broker() -> Iterator[EmbeddedValkey]:
 @pytest.fixture
 def app(servers: Servers, broker: EmbeddedValkey) -> Iterator[FleetApp]:
     """An app on a database of its own; nobody takes its messages."""
-    settings = Settings.load({}, database_url=servers.new_database(), redis_url=f"{broker.url}/0")
+    settings = Settings.load({}, database_url=servers.migrated_database(), redis_url=f"{broker.url}/0")
     migrate(settings)
     yield create_app(settings)
     with broker.client(0) as client:
