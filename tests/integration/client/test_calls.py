@@ -26,6 +26,7 @@ from sessionfleet.errors import (
     VersionConflict,
 )
 from tests.support import RunningFleet, eventually
+from tests.support.crowd import hold_answers
 
 THREADS, CALLS = 8, 20
 
@@ -146,8 +147,10 @@ def test_a_message_past_its_deadline_does_not_run(fleet: RunningFleet) -> None:
 
 def test_waiting_can_end_before_the_answer_comes(fleet: RunningFleet) -> None:
     external_id = f"slow-{uuid4()}"
-    with pytest.raises(CallTimeout) as caught:
-        fleet.client.call("session.create", timeout=0.0, external_id=external_id)
+    with fleet.engine.begin() as db:
+        hold_answers(db)
+        with pytest.raises(CallTimeout) as caught:
+            fleet.client.call("session.create", timeout=0.0, external_id=external_id)
     assert caught.value.retryable
     key = caught.value.details["idempotency_key"]
     document = fleet.call("session.create", external_id=external_id, idempotency_key=key)

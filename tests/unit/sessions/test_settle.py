@@ -15,8 +15,7 @@ from sessionfleet.jsontext import Encoded, plain
 from sessions import creation
 from sessions.change import AuditDraft, Change, ChunkDraft, EventDraft
 from sessions.record import COLUMNS
-from sessions.settle import answer
-from sessions.unit import _joined
+from sessions.settle import answer, joined
 from tests.support.records import NOW, context, record, settled
 
 drafts = st.lists(
@@ -118,11 +117,11 @@ def test_changes_of_one_session_become_one_write() -> None:
     first = settled(record(), Change(columns={"model": "a"}, events=[EventDraft("x")], state=True), context())
     second = settled(first.record, Change(columns={"query": "b"}, events=[EventDraft("y")], state=True), context())
     other = settled(record(id=UUID(int=9), external_id="o"), Change(columns={"model": "z"}, state=True), context())
-    joined = _joined([first, other, second])
-    assert [one.record.id for one in joined] == [first.record.id, other.record.id]
-    assert [row["seq"] for row in joined[0].events] == [3, 4]
-    assert (joined[0].columns["model"], joined[0].columns["query"]) == ("a", "b")
-    assert (joined[0].columns["state_version"], joined[0].columns["revision"]) == (4, 4)
+    found = joined([first, other, second])
+    assert [one.record.id for one in found] == [first.record.id, other.record.id]
+    assert [row["seq"] for row in found[0].events] == [3, 4]
+    assert (found[0].columns["model"], found[0].columns["query"]) == ("a", "b")
+    assert (found[0].columns["state_version"], found[0].columns["revision"]) == (4, 4)
 
 
 def test_a_change_needs_a_session() -> None:
