@@ -328,11 +328,11 @@ def test_only_what_was_waited_for_counts_as_silence(fleet: RunningFleet) -> None
     async def go() -> tuple[str | None, float]:
         async with AsyncFleet.connect(**urls(fleet)) as client:
             session_id = (await client.call("session.create"))["id"]
-            async with client.subscribe(session_id, timeout=1) as events:
+            async with client.subscribe(session_id, timeout=3) as events:
                 assert (await anext(events)).is_replay_end
                 for _ in range(2):
                     with pytest.raises(TimeoutError):
-                        await asyncio.wait_for(anext(events), 0.3)
+                        await asyncio.wait_for(anext(events), 1)
                     await asyncio.sleep(1)
                 asked_at = time.monotonic()
                 end = await asyncio.wait_for(anext(events), 20)
@@ -340,7 +340,7 @@ def test_only_what_was_waited_for_counts_as_silence(fleet: RunningFleet) -> None
 
     reason, waited = asyncio.run(go())
     assert reason == "timeout"
-    assert 0.2 < waited < 0.6
+    assert 0.3 < waited < 2.5
 
 
 class Interrupted(Exception):
