@@ -122,8 +122,8 @@ class Replies:
         check_at = loop.time() + CHECK_SECONDS
         while True:
             heard = await feed.get(max(0.0, check_at - loop.time()))
-            if heard is not None:
-                await self._fetch(redis, self._heard(heard), at_once=1)
+            if heard is not None and (large := self._heard(heard)):
+                await self._fetch(redis, large, at_once=1)
             if loop.time() >= check_at:
                 await self._fetch(redis, self._wanted())
                 self._ask_for_silent_ones(SILENT_SECONDS)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from sessionfleet.errors import IdempotencyConflict, VersionConflict
 from tests.support import RunningFleet
-from tests.support.asking import Document, codes, get, new, stored, together
+from tests.support.asking import Document, codes, get, new, plain_producer, stored, together
 
 
 def alike(answers: list[Document]) -> Document:
@@ -117,10 +117,8 @@ def test_other_writes_than_session_verbs_keep_their_answers_too(fleet: RunningFl
 @pytest.fixture
 def producer(fleet: RunningFleet) -> Iterator[Celery]:
     """A plain Celery app, which chooses its task ids itself."""
-    urls = {"broker": fleet.settings.broker_url, "backend": fleet.settings.result_url}
-    app = Celery("elsewhere", set_as_current=False, **urls)
-    yield app
-    app.close()
+    with plain_producer(fleet) as app:
+        yield app
 
 
 def test_the_default_key_is_the_task_id(fleet: RunningFleet, producer: Celery) -> None:

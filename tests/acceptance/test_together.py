@@ -24,7 +24,7 @@ from sessionfleet.errors import FleetError, from_shape
 from sessions.dead_letters import count_delivery
 from tests.support import RunningFleet, eventually
 from tests.support.agreement import CHECKS
-from tests.support.asking import Document, codes, events, get, new, stored
+from tests.support.asking import Document, codes, events, get, new, plain_producer, stored
 from tests.support.batching import at_once, held, outcomes, transactions
 from tests.support.crowd import hold
 from tests.support.letters import letters
@@ -43,10 +43,8 @@ def single() -> Iterator[RunningFleet]:
 @pytest.fixture
 def producer(single: RunningFleet) -> Iterator[Celery]:
     """A service without our client."""
-    urls = {"broker": single.settings.broker_url, "backend": single.settings.result_url}
-    app = Celery("elsewhere", set_as_current=False, **urls)
-    yield app
-    app.close()
+    with plain_producer(single) as app:
+        yield app
 
 
 def update(session: Document, **arguments: Any) -> tuple[str, Document]:

@@ -19,36 +19,18 @@ from sessionfleet import Handle
 from sessionfleet.errors import Unavailable
 from tests.chaos.kills import kill
 from tests.support import RunningFleet
-from tests.support.asking import Call, Document, codes, new
+from tests.support.asking import Call, Document, codes, new, plain_producer
 from tests.support.batching import outcomes
 from tests.support.crowd import hold
-from tests.support.private import private_fleets
 
 MANY = 200
 """More than the worker's prefetch limit of 64."""
 
 
-@pytest.fixture(scope="module")
-def fleet_of_one() -> Iterator[RunningFleet]:
-    with private_fleets() as make:
-        yield make(sessions=1, relay=0)
-
-
-@pytest.fixture
-def single(fleet_of_one: RunningFleet) -> RunningFleet:
-    """A fleet with one sessions worker; also after a test that failed without one."""
-    if not fleet_of_one.of("sessions"):
-        fleet_of_one.start("sessions")
-    return fleet_of_one
-
-
 @pytest.fixture
 def producer(single: RunningFleet) -> Iterator[Celery]:
-    """A service without our client."""
-    urls = {"broker": single.settings.broker_url, "backend": single.settings.result_url}
-    app = Celery("elsewhere", set_as_current=False, **urls)
-    yield app
-    app.close()
+    with plain_producer(single) as app:
+        yield app
 
 
 def line(session: Document, number: int) -> tuple[str, Document]:

@@ -5,12 +5,10 @@ the answers (rows A-12, B-13, P-11). Each has one effect, and no caller hears of
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from sqlalchemy import text
 
 from sessionfleet.errors import Unavailable
@@ -19,23 +17,8 @@ from tests.support import RunningFleet, eventually
 from tests.support.asking import Document, codes, new
 from tests.support.batching import held, outcomes, transactions
 from tests.support.crowd import hold, hold_answers, wait_for_workers
-from tests.support.private import private_fleets
 
 ROUNDS, EACH, CALLERS = 60, 20, 3
-
-
-@pytest.fixture(scope="module")
-def fleet_of_one() -> Iterator[RunningFleet]:
-    with private_fleets() as make:
-        yield make(sessions=1, relay=0)
-
-
-@pytest.fixture
-def single(fleet_of_one: RunningFleet) -> RunningFleet:
-    """A fleet with one sessions worker, which takes all that waits; also after a test that failed without one."""
-    if not fleet_of_one.of("sessions"):
-        fleet_of_one.start("sessions")
-    return fleet_of_one
 
 
 def line(session: Document, content: str = "once\n") -> tuple[str, Document]:

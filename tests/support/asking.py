@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from celery import Celery
 from sqlalchemy import text
 
 from sessionfleet.errors import FleetError
@@ -21,6 +23,14 @@ _STORED = text("""
         (SELECT count(*) FROM audit_events WHERE session_id = s.id) AS audited
     FROM sessions AS s WHERE s.id = CAST(:id AS uuid)
 """)
+
+
+@contextmanager
+def plain_producer(fleet: RunningFleet) -> Iterator[Celery]:
+    """A service without our client: a plain Celery app, which chooses its task ids itself."""
+    urls = {"broker": fleet.settings.broker_url, "backend": fleet.settings.result_url}
+    with Celery("elsewhere", set_as_current=False, **urls) as app:
+        yield app
 
 
 def new(fleet: RunningFleet, **arguments: Any) -> Document:
