@@ -8,15 +8,12 @@ stops they go back to their queue with everything else it has.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broker.collecting import Call
-
-log = logging.getLogger(__name__)
 
 AGAIN = 0.1
 """Seconds between two tries, at least."""
